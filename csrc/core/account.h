@@ -1,0 +1,56 @@
+// Joules of every channel and every stage of a run: one sweep over marks and curves.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/channel.h"
+#include "core/curve.h"
+#include "core/mark.h"
+
+namespace pyprof {
+
+struct ChannelResult {
+  bool known = false;  // false: nothing was read; the numbers below then mean nothing
+  double energy_j = 0, low_j = 0, high_j = 0;
+  double mean_w = 0, peak_w = 0, coverage = 0, update_period_s = 0;  // NaN where unknown
+};
+
+struct StageResult {
+  std::string path;  // names joined with '/'; '/' and '\' inside a name are escaped with '\'; root ""
+  Phase phase = Phase::kTraining;
+  uint64_t count = 0;      // entries (a generator entered again is not a new one)
+  uint64_t processes = 0;  // that entered it
+  double duration_s = 0;   // sum of the entries
+  double wall_s = 0;       // their union in time
+  double energy_j = 0, low_j = 0, high_j = 0, self_energy_j = 0;  // of counted channels
+  std::vector<double> channels_j;  // per channel over the union, NaN where unknown
+  std::vector<uint32_t> unresolved;  // counted channels too slow for this stage
+  bool cut = false;  // an entry had no end in the recording
+};
+
+struct AccountResult {
+  std::vector<ChannelResult> channels;
+  std::vector<StageResult> stages;  // the root first, then in order of first beginning
+  double energy_j = 0, low_j = 0, high_j = 0;  // of counted channels that are known
+  std::vector<std::pair<uint32_t, CurveEvent>> events;
+  uint64_t damaged_bytes = 0;
+};
+
+// Collects a run's bytes, then solves once. Frames and marks may come in any order.
+class Account {
+ public:
+  Account(std::vector<Channel> channels, int64_t start_ns, int64_t end_ns, Phase root_phase);
+  void add_frames(std::span<const uint8_t> bytes);
+  // Marks of one process; `shift_ns` is added to its times (another time namespace; usually 0).
+  void add_marks(uint32_t process, std::span<const uint8_t> bytes, int64_t shift_ns = 0);
+  AccountResult solve() const;
+  // Counted energy in equal steps of time (for the power over time): steps x channels, NaN unknown.
+  std::vector<std::vector<double>> series(int64_t from_ns, int64_t to_ns, size_t steps) const;
+};
+
+}  // namespace pyprof

@@ -1,0 +1,208 @@
+"""The native core. Written by hand; checked against the module by stubtest."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+__version__: str
+
+# -- clock ---------------------------------------------------------------------------------------
+
+def monotonic_ns() -> int: ...
+def anchor() -> tuple[int, int, int]:
+    """(CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_REALTIME) in ns, read within one microsecond or so."""
+
+# -- stages (bind/stage.cpp: a plain CPython type, because a mark must cost 0.3 us) ---------------
+
+@final
+class stage:
+    """A named interval of work: ``with stage("forward"):`` or ``@stage("forward")``."""
+
+    def __new__(cls, name: str, phase: str | None = None) -> stage: ...
+    def __enter__(self) -> stage: ...
+    def __exit__(self, *exc_info: object) -> None: ...
+    def __call__(self, function: Callable[..., Any], /) -> Callable[..., Any]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def phase(self) -> str | None: ...
+
+def set_stage_hook(hook: Callable[[], None] | None) -> None:
+    """Called once, at the first mark of the process (and of a forked child), before it is logged."""
+
+def set_decorator(wrap: Callable[[str, str | None, Callable[..., Any]], Callable[..., Any]]) -> None:
+    """What ``stage.__call__`` delegates to."""
+
+def start_marks(phase: str) -> None:
+    """Marks are logged from now on; outermost stages without a phase get ``phase``."""
+
+def stop_marks() -> None:
+    """Marks do nothing from now on."""
+
+def drain_marks() -> bytes:
+    """Marks since the last drain as one checksummed frame; empty if there are none."""
+
+def reset_marks() -> None:
+    """For the child of a fork: nothing open, nothing logged, the hook is asked again."""
+
+# -- hardware ------------------------------------------------------------------------------------
+
+@final
+class Channel:
+    """What one number of a sensor is. Frozen."""
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        domain: str,
+        device: str = "",
+        uuid: str = "",
+        parent: str = "",
+        source: str = "",
+        scope: str = "node",
+        quality: str = "measured",
+        method: str = "counter",
+        reason: str = "",
+        counted: bool = True,
+        kind: str = "counter",
+        unit: float = 1.0,
+        range: int = 0,
+        limit_w: float = 0.0,
+        tolerance: float | None = None,
+        low_ratio: float = 1.0,
+        high_ratio: float = 1.0,
+        window_ns: int = 0,
+        period_ns: int = 0,
+    ) -> None: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def domain(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def uuid(self) -> str: ...
+    @property
+    def parent(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def scope(self) -> str: ...
+    @property
+    def quality(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def counted(self) -> bool: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def unit(self) -> float: ...
+    @property
+    def range(self) -> int: ...
+    @property
+    def limit_w(self) -> float: ...
+    @property
+    def tolerance(self) -> float | None: ...
+    @property
+    def low_ratio(self) -> float: ...
+    @property
+    def high_ratio(self) -> float: ...
+    @property
+    def window_ns(self) -> int: ...
+    @property
+    def period_ns(self) -> int: ...
+    def replace(self, **changes: Any) -> Channel: ...
+
+@final
+class Found:
+    """What one source found: its state, readable channels, unreadable ones, notes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def available(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def remedy(self) -> str: ...
+    @property
+    def channels(self) -> list[Channel]: ...
+    @property
+    def unreadable(self) -> list[Channel]: ...
+    @property
+    def notes(self) -> list[str]: ...
+
+def source_names() -> list[str]:
+    """Hardware sources in order of preference."""
+
+@final
+class Hardware:
+    """Every source asked once: files opened, libraries loaded, nothing sampled yet."""
+
+    def __init__(self, *, sysfs: str = "/sys", proc: str = "/proc", nvml: str = "",
+                 sources: Sequence[str] | None = None) -> None: ...
+    @property
+    def found(self) -> list[Found]: ...
+    def adopt(self, channel: Channel) -> None:
+        """Replaces what is said of the readable channel of that id (counted, scope, reason, ids)."""
+    def drop(self, channel_id: str) -> None:
+        """The channel is not read and not recorded; a unit without channels is closed."""
+    def add_load_model(self, channel: Channel, idle_w: float, design_w: float) -> None:
+        """A modelled gauge: idle + (design - idle) x load of the whole machine (proc/stat)."""
+    def add_constant_model(self, channel: Channel, power_w: float) -> None:
+        """A modelled gauge of constant power."""
+    def add_utilisation_model(self, channel: Channel, idle_w: float, design_w: float) -> None:
+        """A modelled gauge from the utilisation of the unreadable GPU with the channel's uuid."""
+    def add_replay(self, channel: Channel, segments: Sequence[tuple[int, float, float]],
+                   repeat: bool, *, sensor_period_ns: int, phase_ns: int = 0, jitter: float = 0.0,
+                   quantum_j: float = 0.0, window_ns: int = 0, start_count: int = 0) -> None:
+        """A signal (duration_ns, start_w, end_w)... read through a simulated sensor; t = 0 at start."""
+    @property
+    def channels(self) -> list[Channel]:
+        """All channels that a sampler of this hardware will record, in their order (index)."""
+
+@final
+class Sampler:
+    """Threads that read the hardware and never take the GIL. One start, one stop."""
+
+    def __init__(self, hardware: Hardware, interval_ns: int = 0) -> None:
+        """``interval_ns`` 0: each channel at its own pace."""
+    def start(self) -> None: ...
+    def stop(self, settle_ns: int = 150_000_000) -> None:
+        """Waits for one more update of each counter, at most ``settle_ns``, then ends the threads;
+        a thread that hangs in a vendor call is left behind after 2 s and an event says so."""
+    def drain(self) -> list[bytes]:
+        """One frame per channel with what is new since the last drain (pulse only if no change)."""
+    def events(self) -> list[tuple[int, str, int, int, str]]:
+        """New events since the last call: (t_ns, kind, channel index or -1, count, text)."""
+    def stats(self) -> dict[str, float]:
+        """cpu_s, wakes, reads, late, failed_reads, thinned so far."""
+    @property
+    def running(self) -> bool: ...
+
+# -- reading frames ------------------------------------------------------------------------------
+
+def frame_info(frames: bytes) -> list[tuple[int, int, int, int, int]]:
+    """Of each whole frame: (channel, first_seq, count, first stamp ns, last read ns)."""
+
+def join_frames(frames: bytes) -> bytes:
+    """The same changes with one frame per channel, in order of time: what a sealed block holds."""
+
+# -- accounting ----------------------------------------------------------------------------------
+
+@final
+class Account:
+    """Frames and marks of one run in, joules of channels and stages out."""
+
+    def __init__(self, channels: Sequence[Channel], start_ns: int, end_ns: int, phase: str) -> None: ...
+    def add_frames(self, frames: bytes) -> None: ...
+    def add_marks(self, process: int, marks: bytes, shift_ns: int = 0) -> None: ...
+    def solve(self) -> dict[str, Any]:
+        """Keys: energy_j, low_j, high_j, channels (list of dict or None), stages (list of dict with
+        path, phase, count, processes, duration_s, wall_s, energy_j, low_j, high_j, self_energy_j,
+        channels_j (list of float or None), unresolved (list of index), cut), events (list of
+        (channel index, t_ns, kind, count, text)), damaged_bytes. Unknown numbers are None."""
+    def series(self, from_ns: int, to_ns: int, steps: int) -> list[list[float | None]]: ...

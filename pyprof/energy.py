@@ -1,0 +1,246 @@
+"""The value in which measuring and accounting meet: joules, with how each of them is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+SCHEMA = "pyprof.report/1"
+
+#: ``counter``: difference of an energy counter. Order is that of trust.
+QUALITIES = ("measured", "derived", "modelled", "unmeasured")
+PHASES = ("development", "training", "deployment")
+JOULES_PER_KWH = 3.6e6
+
+
+class Priced(Protocol):
+    """A footprint as the report carries it (see :mod:`pyprof.carbon`)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ``footprint`` block of the JSON report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was measured, when and where. Times are CLOCK_MONOTONIC of the host."""
+
+    id: str
+    command: str | None
+    host: str | None
+    boot_id: str | None
+    start_utc: str | None
+    start_mono_ns: int
+    end_mono_ns: int
+    duration_s: float
+    exit_status: int | None
+    signal: int | None
+    complete: bool
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One driver interface: whether it was readable, if not why, and what mends it."""
+
+    name: str
+    available: bool
+    reason: str | None
+    remedy: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Energy of one sensor or model over the run; unknown is None, never 0."""
+
+    id: str
+    domain: str
+    device: str
+    uuid: str | None
+    parent: str | None
+    counted: bool
+    scope: str
+    quality: str
+    method: str
+    energy_j: float | None
+    low_j: float | None
+    high_j: float | None
+    tolerance: float | None
+    mean_w: float | None
+    peak_w: float | None
+    coverage: float | None
+    update_period_s: float | None
+    source: str = ""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """All entries of one path and phase, from all threads, tasks and processes."""
+
+    path: str
+    phase: str
+    count: int
+    processes: int
+    duration_s: float
+    wall_s: float
+    energy_j: float | None
+    low_j: float | None
+    high_j: float | None
+    self_energy_j: float | None
+    resolved: bool
+    unresolved: tuple[str, ...]
+    by_quality: Mapping[str, float]
+    channels: Mapping[str, float | None]
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The sum over counted channels. ``energy_kwh`` never includes a PUE."""
+
+    energy_j: float | None
+    low_j: float | None
+    high_j: float | None
+    by_quality: Mapping[str, float]
+    by_domain: Mapping[str, float]
+    unmeasured: tuple[str, ...]
+
+    @property
+    def energy_kwh(self) -> float | None:
+        """The same energy in kilowatt-hours."""
+        return None if self.energy_j is None else self.energy_j / JOULES_PER_KWH
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a channel or to the run; ``t_s`` counts from its start."""
+
+    t_s: float
+    kind: str
+    channel: str | None
+    count: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overhead:
+    """What measuring itself cost. ``cpu_percent`` is of one core."""
+
+    cpu_s: float | None
+    cpu_percent: float | None
+    wakes: int | None
+    reads: int | None
+    late: int | None
+    failed_reads: int | None
+
+
+class Channels(Mapping[str, Channel]):
+    """Channels by id, in the order of the report."""
+
+    def __init__(self, channels: tuple[Channel, ...]) -> None:
+        """Index ``channels`` by their id."""
+        self._by_id = {channel.id: channel for channel in channels}
+
+    def __getitem__(self, channel_id: str) -> Channel:
+        """The channel of that id."""
+        return self._by_id[channel_id]
+
+    def __iter__(self) -> Iterator[str]:
+        """Ids in the order of the report."""
+        return iter(self._by_id)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._by_id)
+
+
+class Stages(Mapping[str, Stage]):
+    """Stages by path; ``rows`` has every (path, phase) pair, the root first."""
+
+    def __init__(self, rows: tuple[Stage, ...]) -> None:
+        """Index ``rows`` by their path."""
+        self.rows = rows
+        self._by_path: dict[str, list[Stage]] = {}
+        for row in rows:
+            self._by_path.setdefault(row.path, []).append(row)
+
+    def __getitem__(self, path: str) -> Stage:
+        """The one row of ``path``; a path with rows of two phases is refused by name."""
+        rows = self._by_path[path]
+        if len(rows) > 1:
+            phases = " and ".join(repr(row.phase) for row in rows)
+            raise KeyError(f"{path!r} has rows of the phases {phases}: use get_row(path, phase)")
+        return rows[0]
+
+    def get_row(self, path: str, phase: str) -> Stage:
+        """The row of ``path`` in ``phase``."""
+        for row in self._by_path.get(path, []):
+            if row.phase == phase:
+                return row
+        raise KeyError(f"no stage {path!r} in phase {phase!r}")
+
+    def __iter__(self) -> Iterator[str]:
+        """Paths in the order of the report."""
+        return iter(self._by_path)
+
+    def __len__(self) -> int:
+        """How many paths there are."""
+        return len(self._by_path)
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyReport:
+    """Joules per stage and channel, with coverage, method and bound.
+
+    ``low_j`` and ``high_j`` bound what sampling can't see, at 95 %; a sensor's own accuracy is
+    its channel's ``tolerance``. ``footprint`` is None until a zone or a factor is given.
+    """
+
+    pyprof_version: str
+    run: Run
+    sources: tuple[Source, ...]
+    channel_rows: tuple[Channel, ...]
+    stage_rows: tuple[Stage, ...]
+    total: Total
+    events: tuple[Event, ...]
+    overhead: Overhead
+    footprint: Priced | None = None
+    _channels: Channels = field(init=False, repr=False, compare=False)
+    _stages: Stages = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index channels and stages once."""
+        object.__setattr__(self, "_channels", Channels(self.channel_rows))
+        object.__setattr__(self, "_stages", Stages(self.stage_rows))
+
+    @property
+    def channels(self) -> Channels:
+        """Channels by id."""
+        return self._channels
+
+    @property
+    def stages(self) -> Stages:
+        """Stages by path."""
+        return self._stages
+
+    @property
+    def energy_j(self) -> float | None:
+        """Total energy of counted channels, joules; None if nothing is known."""
+        return self.total.energy_j
+
+    @property
+    def low_j(self) -> float | None:
+        """Lower end of the total's 95 % interval, joules."""
+        return self.total.low_j
+
+    @property
+    def high_j(self) -> float | None:
+        """Upper end of the total's 95 % interval, joules."""
+        return self.total.high_j
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report in the form of the JSON contract, schema ``pyprof.report/1``."""
+        from pyprof.export.json import report_dict
+
+        return report_dict(self)
