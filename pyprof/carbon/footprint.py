@@ -1,0 +1,250 @@
+"""Energy times intensity: kilograms per stage and phase, with their choices and their bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pyprof.carbon.bounds import (
+    ANNUAL_FACTOR,
+    PUE_PROVIDER,
+    PUE_SITE,
+    Term,
+    dominating,
+    interval,
+    merge_terms,
+)
+from pyprof.carbon.factor import USER_SOURCE, Factor
+from pyprof.carbon.grid import Resolution
+from pyprof.carbon.ledger import (
+    Ledger,
+    ReportLike,
+    check_phase,
+    join_ledgers,
+    ledger_from_kwh,
+    ledger_from_report,
+)
+from pyprof.carbon.scenario import Scenario
+from pyprof.carbon.units import kwh_from_j
+from pyprof.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Operational kgCO2e, with the scenario and the factors it was made from.
+
+    ``by_stage`` and ``by_phase`` each add up to ``kg_co2e``, which includes the PUE when one is
+    given; ``energy_kwh`` is IT energy and never does.
+    """
+
+    scenario: Scenario
+    zone: str | None
+    factors: tuple[Factor, ...]
+    pue: float | None
+    energy_kwh: float | None
+    kg_co2e: float | None
+    low_kg: float | None
+    high_kg: float | None
+    by_stage: Mapping[str, float | None]
+    by_phase: Mapping[str, float | None]
+    terms: tuple[Term, ...]
+    substituted: str | None = None
+    beside: Factor | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def dominating(self) -> Term | None:
+        """The cause that makes the interval widest."""
+        return dominating(self.terms)
+
+    @property
+    def t_co2e(self) -> float | None:
+        """The same in tonnes."""
+        return None if self.kg_co2e is None else self.kg_co2e / 1000.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ``footprint`` block of the JSON report."""
+        widest = self.dominating
+        return {
+            "zone": self.zone,
+            "factors": [factor.to_dict() for factor in self.factors],
+            "pue": self.pue,
+            "kg_co2e": self.kg_co2e,
+            "low_kg": self.low_kg,
+            "high_kg": self.high_kg,
+            "by_stage": dict(self.by_stage),
+            "by_phase": dict(self.by_phase),
+            "energy_kwh": self.energy_kwh,
+            "substituted": self.substituted,
+            "beside": None if self.beside is None else self.beside.to_dict(),
+            "terms": [term.to_dict() for term in self.terms],
+            "dominating": None if widest is None else widest.cause,
+            "notes": list(self.notes),
+            "scenario": self.scenario.to_dict(),
+        }
+
+
+def account(report: ReportLike, scenario: Scenario) -> Footprint:
+    """The footprint of an energy report; without a zone or a factor it is refused."""
+    return price(ledger_from_report(report), scenario)
+
+
+def footprint(
+    energy: Mapping[str, Any] | ReportLike | None = None,
+    scenario: Scenario | None = None,
+    *,
+    energy_kwh: Mapping[str, float] | None = None,
+) -> Footprint:
+    """The footprint of kWh figures per phase, of a report, or of reports per phase.
+
+    A bare mapping's numbers are kilowatt-hours, and so is ``energy_kwh``; a mapping's values may
+    also be reports, recordings or lists of them, which then belong to that phase as a whole.
+    """
+    if (energy is None) == (energy_kwh is None):
+        raise UsageError("give the energy once: as the first argument or as energy_kwh")
+    given = energy if energy_kwh is None else energy_kwh
+    return price(ledger_of(given), scenario or Scenario())
+
+
+def ledger_of(energy: object) -> Ledger:
+    """The ledger of anything that holds energy."""
+    if not isinstance(energy, Mapping):
+        return _ledger_of_value(energy, None)
+    if not energy:
+        return ledger_from_kwh({})
+    return join_ledgers(
+        _ledger_of_value(value, check_phase(phase)) for phase, value in energy.items()
+    )
+
+
+def _ledger_of_value(value: object, phase: str | None) -> Ledger:
+    """The ledger of one figure, report, recording or list of them, in ``phase``."""
+    if isinstance(value, (list, tuple)):
+        return join_ledgers(_ledger_of_value(item, phase) for item in value)
+    report = _report_of(value)
+    if report is not None:
+        return ledger_from_report(report, phase)
+    if phase is None or isinstance(value, str):
+        raise UsageError(
+            f"energy can't be taken from {value!r}: give kWh per phase, such as "
+            "{'training': 433196.0}, or a report, such as pyprof.load('run.pyprof').report()"
+        )
+    return ledger_from_kwh({phase: value})  # type: ignore[dict-item]  # checked there
+
+
+def _report_of(value: Any) -> ReportLike | None:
+    """``value`` if it is a report, or the report of a recording."""
+    report = value.report() if hasattr(value, "report") else value
+    return cast(ReportLike, report) if hasattr(report, "stage_rows") else None
+
+
+def price(ledger: Ledger, scenario: Scenario) -> Footprint:
+    """A ledger at the one factor of a scenario."""
+    resolution = scenario.resolve()
+    _refuse_overhead_twice(ledger, scenario)
+    factor = resolution.factor
+    kg_per_j = scenario.pue_multiplier * factor.kg_per_j
+    kg = None if ledger.energy_j is None else ledger.energy_j * kg_per_j
+    terms = merge_terms([*ledger.terms, *_account_terms(scenario, resolution)])
+    low, high = (None, None) if kg is None else interval(kg, terms)
+    return Footprint(
+        scenario=scenario,
+        zone=resolution.zone or None,
+        factors=(factor,),
+        pue=scenario.pue,
+        energy_kwh=_it_kwh(ledger, scenario),
+        kg_co2e=kg,
+        low_kg=low,
+        high_kg=high,
+        by_stage=_sum_by(((entry.path, entry.energy_j) for entry in ledger.entries), kg_per_j),
+        by_phase=_sum_by(((entry.phase, entry.energy_j) for entry in ledger.entries), kg_per_j),
+        terms=terms,
+        substituted=resolution.substituted,
+        beside=resolution.beside,
+        notes=_notes(ledger, scenario, resolution),
+    )
+
+
+def _it_kwh(ledger: Ledger, scenario: Scenario) -> float | None:
+    """IT energy: what was given, without the overhead that is known to be inside."""
+    if ledger.energy_j is None:
+        return None
+    inside = scenario.pue if scenario.energy_includes_pue and scenario.pue else 1.0
+    return kwh_from_j(ledger.energy_j) / inside
+
+
+def _refuse_overhead_twice(ledger: Ledger, scenario: Scenario) -> None:
+    """A wall reading has the node's overhead inside: a PUE on top would count it twice."""
+    if ledger.overhead_inside and scenario.pue_multiplier > 1.0:
+        raise UsageError(
+            f"the channel {ledger.overhead_inside!r} is read at the wall, which has overhead "
+            "inside already: leave pue out, or set energy_includes_pue"
+        )
+
+
+def _account_terms(scenario: Scenario, resolution: Resolution) -> Iterable[Term]:
+    """What the accounting itself adds to the doubt. A stated factor is taken at its word."""
+    if resolution.factor.source != USER_SOURCE:
+        yield Term("grid factor", ANNUAL_FACTOR, ANNUAL_FACTOR)
+    multiplier = scenario.pue_multiplier
+    if multiplier > 1.0:
+        place = resolution.place
+        is_mean = place is not None and place.pue == multiplier
+        doubt = PUE_PROVIDER if is_mean else PUE_SITE
+        # A facility never saves energy, so the lower side ends where the PUE is 1.
+        yield Term("pue", min(doubt, 1.0 - 1.0 / multiplier), doubt)
+
+
+def _sum_by(pairs: Iterable[tuple[str, float | None]], kg_per_j: float) -> dict[str, float | None]:
+    """Kilograms by name; a name with no known energy at all is None, not 0."""
+    joules: dict[str, list[float]] = {}
+    for name, energy_j in pairs:
+        known = joules.setdefault(name, [])
+        if energy_j is not None:
+            known.append(energy_j)
+    return {name: math.fsum(known) * kg_per_j if known else None for name, known in joules.items()}
+
+
+def _notes(ledger: Ledger, scenario: Scenario, resolution: Resolution) -> tuple[str, ...]:
+    """What a reader of the figure must know, one sentence each."""
+    return tuple(
+        note
+        for note in (
+            _pue_note(scenario, resolution),
+            _unmeasured_note(ledger),
+            _untold_note(ledger),
+            *resolution.factor.warnings(),
+        )
+        if note
+    )
+
+
+def _pue_note(scenario: Scenario, resolution: Resolution) -> str:
+    """Whether the overhead of the facility is in the figure."""
+    if scenario.energy_includes_pue:
+        return "facility overhead is inside the energy given; no PUE was applied"
+    if scenario.pue is not None:
+        return f"facility overhead included: PUE {scenario.pue:g}, as given"
+    place = resolution.place
+    if place is not None and place.pue is not None:
+        return (
+            "facility overhead not included: no PUE given "
+            f"(the provider states {place.pue:g}: {place.pue_basis})"
+        )
+    return "facility overhead not included: no PUE given"
+
+
+def _unmeasured_note(ledger: Ledger) -> str:
+    """What is present but has no energy figure."""
+    if not ledger.unmeasured:
+        return ""
+    return f"not in the figure, because unmeasured: {', '.join(ledger.unmeasured)}"
+
+
+def _untold_note(ledger: Ledger) -> str:
+    """Whose accuracy is unknown, so that the interval can't hold it."""
+    if not ledger.untold:
+        return ""
+    return f"not in the interval, because the tolerance is unknown: {', '.join(ledger.untold)}"
