@@ -38,11 +38,11 @@ class TraceBuffer {
   void beat(const Pulse& pulse) noexcept;          // sampler thread
   // Swaps the stored changes into `out` (cleared first, capacity kept).
   Pulse take(std::vector<Change>& out);
-  uint64_t thinned() const noexcept { return thinned_; }
+  uint64_t thinned() const noexcept;
 
  private:
   void thin() noexcept;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<Change> changes_;
   size_t capacity_;
   Pulse pulse_;

@@ -30,6 +30,8 @@ class Unit {
   // allocates, never throws, never takes a lock that a Python thread may hold.
   virtual void read(std::span<Sample> out) noexcept = 0;
   virtual Lane lane() const { return Lane::kFiles; }
+  // > 0: not a sensor with updates of its own; read it at this interval, not more often.
+  virtual int64_t interval_ns() const { return 0; }
 };
 
 // What a source found, whether or not it can be read.

@@ -1,0 +1,443 @@
+// The door between Python and the core: converts and documents, decides nothing.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <stdexcept>
+
+#include "bind/stage.h"
+#include "core/account.h"
+#include "core/clock.h"
+#include "core/frame.h"
+#include "core/hardware.h"
+#include "core/sampler.h"
+#include "sources/model.h"
+#include "sources/replay.h"
+#include "sources/table.h"
+
+namespace py = pybind11;
+
+namespace pyprof {
+namespace {
+
+py::object number(double value) {
+  if (std::isnan(value)) return py::none();
+  return py::float_(value);
+}
+
+py::bytes to_bytes(const std::vector<uint8_t>& bytes) {
+  return py::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+std::span<const uint8_t> view(const py::bytes& bytes) {
+  char* data = nullptr;
+  Py_ssize_t size = 0;
+  if (PyBytes_AsStringAndSize(bytes.ptr(), &data, &size) != 0) throw py::error_already_set();
+  return {reinterpret_cast<const uint8_t*>(data), static_cast<size_t>(size)};
+}
+
+Phase phase_of(const std::string& name) {
+  if (name == "development") return Phase::kDevelopment;
+  if (name == "training") return Phase::kTraining;
+  if (name == "deployment") return Phase::kDeployment;
+  throw py::value_error("phase must be development, training or deployment, not '" + name + "'");
+}
+
+const char* phase_name(Phase phase) {
+  switch (phase) {
+    case Phase::kDevelopment:
+      return "development";
+    case Phase::kDeployment:
+      return "deployment";
+    default:
+      return "training";
+  }
+}
+
+// -- channels -------------------------------------------------------------------------------------
+
+Kind kind_of(const std::string& name) {
+  if (name == "counter") return Kind::kCounter;
+  if (name == "gauge") return Kind::kGauge;
+  throw py::value_error("kind must be counter or gauge, not '" + name + "'");
+}
+
+template <typename T>
+void set_field(const py::handle& value, T& field) {
+  field = value.cast<T>();
+}
+
+void set_channel(Channel& channel, const std::string& key, const py::handle& value) {
+  if (key == "id") return set_field(value, channel.id);
+  if (key == "domain") return set_field(value, channel.domain);
+  if (key == "device") return set_field(value, channel.device);
+  if (key == "uuid") return set_field(value, channel.uuid);
+  if (key == "parent") return set_field(value, channel.parent);
+  if (key == "source") return set_field(value, channel.source);
+  if (key == "scope") return set_field(value, channel.scope);
+  if (key == "quality") return set_field(value, channel.quality);
+  if (key == "method") return set_field(value, channel.method);
+  if (key == "reason") return set_field(value, channel.reason);
+  if (key == "counted") return set_field(value, channel.counted);
+  if (key == "unit") return set_field(value, channel.unit);
+  if (key == "range") return set_field(value, channel.range);
+  if (key == "limit_w") return set_field(value, channel.limit_w);
+  if (key == "low_ratio") return set_field(value, channel.low_ratio);
+  if (key == "high_ratio") return set_field(value, channel.high_ratio);
+  if (key == "window_ns") return set_field(value, channel.window_ns);
+  if (key == "period_ns") return set_field(value, channel.period_ns);
+  if (key == "kind") {
+    channel.kind = kind_of(value.cast<std::string>());
+    return;
+  }
+  if (key == "tolerance") {
+    channel.tolerance = value.is_none() ? kUnknown : value.cast<double>();
+    return;
+  }
+  throw py::type_error("Channel has no field '" + key + "'");
+}
+
+Channel changed(Channel channel, const py::kwargs& changes) {
+  for (const auto& [key, value] : changes) set_channel(channel, key.cast<std::string>(), value);
+  return channel;
+}
+
+Channel make_channel(const py::kwargs& fields) {
+  if (!fields.contains("id") || !fields.contains("domain")) {
+    throw py::type_error("Channel needs id and domain");
+  }
+  return changed(Channel{}, fields);
+}
+
+void bind_channel(py::module_& module) {
+  py::class_<Channel>(module, "Channel", py::is_final(), "What one number of a sensor is. Frozen.")
+      .def(py::init(&make_channel))
+      .def_readonly("id", &Channel::id)
+      .def_readonly("domain", &Channel::domain)
+      .def_readonly("device", &Channel::device)
+      .def_readonly("uuid", &Channel::uuid)
+      .def_readonly("parent", &Channel::parent)
+      .def_readonly("source", &Channel::source)
+      .def_readonly("scope", &Channel::scope)
+      .def_readonly("quality", &Channel::quality)
+      .def_readonly("method", &Channel::method)
+      .def_readonly("reason", &Channel::reason)
+      .def_readonly("counted", &Channel::counted)
+      .def_readonly("unit", &Channel::unit)
+      .def_readonly("range", &Channel::range)
+      .def_readonly("limit_w", &Channel::limit_w)
+      .def_readonly("low_ratio", &Channel::low_ratio)
+      .def_readonly("high_ratio", &Channel::high_ratio)
+      .def_readonly("window_ns", &Channel::window_ns)
+      .def_readonly("period_ns", &Channel::period_ns)
+      .def_property_readonly("tolerance", [](const Channel& c) { return number(c.tolerance); })
+      .def_property_readonly(
+          "kind", [](const Channel& c) { return c.kind == Kind::kCounter ? "counter" : "gauge"; })
+      .def("replace", [](const Channel& channel, const py::kwargs& changes) {
+        return changed(channel, changes);
+      })
+      .def("__repr__",
+           [](const Channel& c) { return "<Channel " + c.id + " " + c.quality + ">"; });
+}
+
+// -- hardware -------------------------------------------------------------------------------------
+
+struct FoundView {
+  SourceState state;
+  std::vector<Channel> channels;
+  std::vector<Channel> unreadable;
+  std::vector<std::string> notes;
+};
+
+struct Machine {
+  Places places;
+  Hardware hardware;
+  std::vector<FoundView> found;
+
+  Machine(std::string sysfs, std::string proc, std::string nvml,
+          const std::optional<std::vector<std::string>>& wanted)
+      : places{std::move(sysfs), std::move(proc), std::move(nvml)} {
+    for (const SourceEntry& entry : source_table()) {
+      if (wanted && std::find(wanted->begin(), wanted->end(), entry.name) == wanted->end()) continue;
+      adopt_found(entry.find(places));
+    }
+  }
+
+  void adopt_found(Found result) {
+    FoundView view{result.state, {}, result.unreadable, result.notes};
+    for (auto& unit : result.units) {
+      view.channels.insert(view.channels.end(), unit->channels().begin(), unit->channels().end());
+      hardware.add(std::move(unit));
+    }
+    found.push_back(std::move(view));
+  }
+};
+
+void add_replay(Machine& machine, const Channel& channel,
+                const std::vector<std::tuple<int64_t, double, double>>& segments, bool repeat,
+                int64_t sensor_period_ns, int64_t phase_ns, double jitter, double quantum_j,
+                int64_t window_ns, uint64_t start_count) {
+  ReplaySensor sensor{sensor_period_ns, phase_ns, jitter, quantum_j, window_ns, start_count};
+  machine.hardware.add(replay(channel, segments, repeat, sensor));
+}
+
+void bind_hardware(py::module_& module) {
+  py::class_<FoundView>(module, "Found", py::is_final(), "What one source found.")
+      .def_property_readonly("name", [](const FoundView& f) { return f.state.name; })
+      .def_property_readonly("available", [](const FoundView& f) { return f.state.available; })
+      .def_property_readonly("reason", [](const FoundView& f) { return f.state.reason; })
+      .def_property_readonly("remedy", [](const FoundView& f) { return f.state.remedy; })
+      .def_readonly("channels", &FoundView::channels)
+      .def_readonly("unreadable", &FoundView::unreadable)
+      .def_readonly("notes", &FoundView::notes);
+  py::class_<Machine>(module, "Hardware", py::is_final(),
+                      "Every source asked once: files opened, libraries loaded, nothing sampled.")
+      .def(py::init([](std::string sysfs, std::string proc, std::string nvml,
+                       const std::optional<std::vector<std::string>>& sources) {
+             const py::gil_scoped_release release;
+             return std::make_unique<Machine>(std::move(sysfs), std::move(proc), std::move(nvml),
+                                              sources);
+           }),
+           py::kw_only(), py::arg("sysfs") = "/sys", py::arg("proc") = "/proc",
+           py::arg("nvml") = "", py::arg("sources") = py::none())
+      .def_readonly("found", &Machine::found)
+      .def("adopt",
+           [](Machine& machine, const Channel& channel) {
+             if (!machine.hardware.replace(channel)) throw py::key_error(channel.id);
+           },
+           py::arg("channel"))
+      .def("drop",
+           [](Machine& machine, const std::string& id) {
+             if (!machine.hardware.drop(id)) throw py::key_error(id);
+           },
+           py::arg("channel_id"))
+      .def("add_load_model",
+           [](Machine& machine, const Channel& channel, double idle_w, double design_w) {
+             machine.hardware.add(load_model(machine.places, channel, idle_w, design_w));
+           },
+           py::arg("channel"), py::arg("idle_w"), py::arg("design_w"))
+      .def("add_constant_model",
+           [](Machine& machine, const Channel& channel, double power_w) {
+             machine.hardware.add(constant_model(channel, power_w));
+           },
+           py::arg("channel"), py::arg("power_w"))
+      .def("add_utilisation_model",
+           [](Machine& machine, const Channel& channel, double idle_w, double design_w) {
+             auto unit = nvml_utilisation(machine.places, channel, idle_w, design_w);
+             if (!unit) {
+               throw std::runtime_error("the utilisation of " + channel.id + " can't be read");
+             }
+             machine.hardware.add(std::move(unit));
+           },
+           py::arg("channel"), py::arg("idle_w"), py::arg("design_w"))
+      .def("add_replay", &add_replay, py::arg("channel"), py::arg("segments"), py::arg("repeat"),
+           py::kw_only(), py::arg("sensor_period_ns"), py::arg("phase_ns") = 0,
+           py::arg("jitter") = 0.0, py::arg("quantum_j") = 0.0, py::arg("window_ns") = 0,
+           py::arg("start_count") = 0)
+      .def_property_readonly("channels",
+                             [](const Machine& machine) { return machine.hardware.channels(); });
+  module.def("source_names", [] {
+    std::vector<std::string> names;
+    for (const SourceEntry& entry : source_table()) names.emplace_back(entry.name);
+    return names;
+  });
+}
+
+// -- sampler --------------------------------------------------------------------------------------
+
+py::list drain(Sampler& sampler) {
+  std::vector<std::vector<uint8_t>> encoded;
+  {
+    const py::gil_scoped_release release;
+    for (const Frame& frame : sampler.drain()) encode_frame(frame, encoded.emplace_back());
+  }
+  py::list frames;
+  for (const auto& bytes : encoded) frames.append(to_bytes(bytes));
+  return frames;
+}
+
+py::list take_events(Sampler& sampler) {
+  py::list events;
+  for (const SamplerEvent& event : sampler.events()) {
+    events.append(py::make_tuple(event.t_ns, event.kind, event.channel, event.count, event.text));
+  }
+  return events;
+}
+
+py::dict stats_of(const Sampler& sampler) {
+  const SamplerStats stats = sampler.stats();
+  py::dict out;
+  out["cpu_s"] = stats.cpu_s;
+  out["wakes"] = stats.wakes;
+  out["reads"] = stats.reads;
+  out["late"] = stats.late;
+  out["failed_reads"] = stats.failed_reads;
+  out["thinned"] = stats.thinned;
+  return out;
+}
+
+void bind_sampler(py::module_& module) {
+  py::class_<Sampler>(module, "Sampler", py::is_final(),
+                      "Threads that read the hardware and never take the GIL.")
+      .def(py::init([](Machine& machine, int64_t interval_ns) {
+             return std::make_unique<Sampler>(machine.hardware.release(), interval_ns);
+           }),
+           py::arg("hardware"), py::arg("interval_ns") = 0)
+      .def("start", &Sampler::start, py::call_guard<py::gil_scoped_release>())
+      .def("stop", &Sampler::stop, py::arg("settle_ns") = 150 * kNsPerMs,
+           py::call_guard<py::gil_scoped_release>())
+      .def("drain", &drain)
+      .def("events", &take_events)
+      .def("stats", &stats_of)
+      .def_property_readonly("running", &Sampler::running);
+}
+
+// -- frames and accounting ------------------------------------------------------------------------
+
+py::list frame_info(const py::bytes& bytes) {
+  py::list info;
+  for (const Frame& frame : decode_frames(view(bytes)).frames) {
+    const int64_t first = frame.changes.empty() ? frame.pulse.last_read_ns
+                                                : frame.changes.front().first_new_ns;
+    info.append(py::make_tuple(frame.channel, frame.first_seq, frame.changes.size(), first,
+                               frame.pulse.last_read_ns));
+  }
+  return info;
+}
+
+py::bytes join(const py::bytes& bytes) {
+  std::vector<uint8_t> out;
+  {
+    const auto input = view(bytes);
+    const py::gil_scoped_release release;
+    std::map<uint32_t, std::vector<Frame>> channels;
+    for (Frame& frame : decode_frames(input).frames) {
+      channels[frame.channel].push_back(std::move(frame));
+    }
+    for (auto& [channel, frames] : channels) {
+      std::stable_sort(frames.begin(), frames.end(), [](const Frame& a, const Frame& b) {
+        return a.first_seq < b.first_seq;
+      });
+      Frame joined = std::move(frames.front());
+      for (size_t i = 1; i < frames.size(); ++i) {
+        joined.changes.insert(joined.changes.end(), frames[i].changes.begin(),
+                              frames[i].changes.end());
+        if (frames[i].pulse.last_read_ns >= joined.pulse.last_read_ns) {
+          joined.pulse = frames[i].pulse;
+        }
+      }
+      encode_frame(joined, out);
+    }
+  }
+  return to_bytes(out);
+}
+
+py::object channel_dict(const ChannelResult& channel) {
+  if (!channel.known) return py::none();
+  py::dict out;
+  out["energy_j"] = number(channel.energy_j);
+  out["low_j"] = number(channel.low_j);
+  out["high_j"] = number(channel.high_j);
+  out["mean_w"] = number(channel.mean_w);
+  out["peak_w"] = number(channel.peak_w);
+  out["coverage"] = number(channel.coverage);
+  out["update_period_s"] = number(channel.update_period_s);
+  return std::move(out);
+}
+
+py::dict stage_dict(const StageResult& stage) {
+  py::list channels;
+  for (const double energy : stage.channels_j) channels.append(number(energy));
+  py::dict out;
+  out["path"] = py::reinterpret_steal<py::str>(
+      PyUnicode_DecodeUTF8(stage.path.data(), static_cast<Py_ssize_t>(stage.path.size()), "replace"));
+  out["phase"] = phase_name(stage.phase);
+  out["count"] = stage.count;
+  out["processes"] = stage.processes;
+  out["duration_s"] = stage.duration_s;
+  out["wall_s"] = stage.wall_s;
+  out["energy_j"] = number(stage.energy_j);
+  out["low_j"] = number(stage.low_j);
+  out["high_j"] = number(stage.high_j);
+  out["self_energy_j"] = number(stage.self_energy_j);
+  out["channels_j"] = channels;
+  out["unresolved"] = stage.unresolved;
+  out["cut"] = stage.cut;
+  return out;
+}
+
+py::dict solve(const Account& account) {
+  AccountResult result;
+  {
+    const py::gil_scoped_release release;
+    result = account.solve();
+  }
+  py::list channels, stages, events;
+  for (const ChannelResult& channel : result.channels) channels.append(channel_dict(channel));
+  for (const StageResult& stage : result.stages) stages.append(stage_dict(stage));
+  for (const auto& [channel, event] : result.events) {
+    events.append(py::make_tuple(channel, event.t_ns, event.kind, event.count, event.text));
+  }
+  py::dict out;
+  out["energy_j"] = number(result.energy_j);
+  out["low_j"] = number(result.low_j);
+  out["high_j"] = number(result.high_j);
+  out["channels"] = channels;
+  out["stages"] = stages;
+  out["events"] = events;
+  out["damaged_bytes"] = result.damaged_bytes;
+  return out;
+}
+
+py::list series(const Account& account, int64_t from_ns, int64_t to_ns, size_t steps) {
+  py::list rows;
+  for (const auto& row : account.series(from_ns, to_ns, steps)) {
+    py::list values;
+    for (const double value : row) values.append(number(value));
+    rows.append(values);
+  }
+  return rows;
+}
+
+void bind_account(py::module_& module) {
+  module.def("frame_info", &frame_info, py::arg("frames"));
+  module.def("join_frames", &join, py::arg("frames"));
+  py::class_<Account>(module, "Account", py::is_final(),
+                      "Frames and marks of one run in, joules of channels and stages out.")
+      .def(py::init([](std::vector<Channel> channels, int64_t start_ns, int64_t end_ns,
+                       const std::string& phase) {
+             return std::make_unique<Account>(std::move(channels), start_ns, end_ns,
+                                              phase_of(phase));
+           }),
+           py::arg("channels"), py::arg("start_ns"), py::arg("end_ns"), py::arg("phase"))
+      .def("add_frames",
+           [](Account& account, const py::bytes& frames) { account.add_frames(view(frames)); },
+           py::arg("frames"))
+      .def("add_marks",
+           [](Account& account, uint32_t process, const py::bytes& marks, int64_t shift_ns) {
+             account.add_marks(process, view(marks), shift_ns);
+           },
+           py::arg("process"), py::arg("marks"), py::arg("shift_ns") = 0)
+      .def("solve", &solve)
+      .def("series", &series, py::arg("from_ns"), py::arg("to_ns"), py::arg("steps"));
+}
+
+py::tuple anchor() {
+  const Anchor at = read_anchor();
+  return py::make_tuple(at.monotonic_ns, at.boot_ns, at.wall_ns);
+}
+
+}  // namespace
+}  // namespace pyprof
+
+PYBIND11_MODULE(_native, module) {
+  module.doc() = "The native core of pyprof: sampling, stage marks and accounting.";
+  module.attr("__version__") = PYPROF_VERSION;
+  module.def("monotonic_ns", &pyprof::monotonic_ns);
+  module.def("anchor", &pyprof::anchor);
+  pyprof::bind_channel(module);
+  pyprof::bind_hardware(module);
+  pyprof::bind_sampler(module);
+  pyprof::bind_account(module);
+  if (pyprof_add_stage(module.ptr()) != 0) throw py::error_already_set();
+}

@@ -1,0 +1,109 @@
+#include "sources/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cctype>
+#include <cerrno>
+#include <cstring>
+
+namespace pyprof {
+namespace {
+
+Sample::Status status_of(int error) {
+  if (error == EACCES || error == EPERM) return Sample::Status::kDenied;
+  if (error == ENOENT || error == ENODEV || error == ENXIO) return Sample::Status::kLost;
+  return Sample::Status::kFailed;
+}
+
+// Digits up to the first other character; false if there are none or they exceed 64 bits.
+bool parse_digits(const char* text, const char* end, uint64_t& value) noexcept {
+  uint64_t number = 0;
+  const char* at = text;
+  for (; at < end && *at >= '0' && *at <= '9'; ++at) {
+    if (__builtin_mul_overflow(number, uint64_t{10}, &number) ||
+        __builtin_add_overflow(number, static_cast<uint64_t>(*at - '0'), &number)) {
+      return false;
+    }
+  }
+  value = number;
+  return at != text;
+}
+
+}  // namespace
+
+NumberFile::~NumberFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+int NumberFile::open() noexcept {
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd_ < 0) return errno;
+  return read_number(last_);
+}
+
+int NumberFile::read_number(uint64_t& value) noexcept {
+  char text[32];
+  // A file that is rewritten in place can be met while it is empty: once more is enough.
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const ssize_t got = ::pread(fd_, text, sizeof text, 0);
+    if (got < 0) return errno;
+    if (got > 0) return parse_digits(text, text + got, value) ? 0 : EBADMSG;
+  }
+  return ENODATA;
+}
+
+// A descriptor outlives its file: one that was replaced by rename shows its last value for ever.
+bool NumberFile::replaced() const noexcept {
+  struct stat state;
+  return ::fstat(fd_, &state) != 0 || state.st_nlink == 0;
+}
+
+void NumberFile::read(Sample& sample) noexcept {
+  uint64_t value = 0;
+  int error = fd_ >= 0 ? read_number(value) : ENODEV;
+  const bool stale = error == 0 && value == last_ && replaced();
+  if (stale || error == ENODEV) {
+    error = open();
+    value = last_;
+  }
+  if (error != 0) {
+    sample.status = status_of(error);
+    sample.code = error;
+    return;
+  }
+  last_ = value;
+  sample = {value, Sample::Status::kOk, 0};
+}
+
+std::optional<std::string> read_line(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return std::nullopt;
+  char text[4096];
+  const ssize_t got = ::read(fd, text, sizeof text);
+  const int error = errno;
+  ::close(fd);
+  errno = error;
+  if (got < 0) return std::nullopt;
+  std::string line(text, static_cast<size_t>(got));
+  line.resize(std::min(line.find('\n'), line.size()));
+  while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back()))) line.pop_back();
+  return line;
+}
+
+std::optional<uint64_t> read_uint(const std::string& path) {
+  const auto line = read_line(path);
+  uint64_t value = 0;
+  if (!line || !parse_digits(line->data(), line->data() + line->size(), value)) return std::nullopt;
+  return value;
+}
+
+std::string describe_errno(int error) {
+  std::string text = std::strerror(error);
+  if (!text.empty()) text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
+  return text + " (errno " + std::to_string(error) + ")";
+}
+
+}  // namespace pyprof

@@ -1,0 +1,39 @@
+// A file of the kernel that holds one decimal number, kept open.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "core/unit.h"
+
+namespace pyprof {
+
+class NumberFile {
+ public:
+  explicit NumberFile(std::string path) : path_(std::move(path)) {}
+  ~NumberFile();
+  NumberFile(const NumberFile&) = delete;
+  NumberFile& operator=(const NumberFile&) = delete;
+
+  // Opens it and reads it once; errno, or 0.
+  int open() noexcept;
+  void read(Sample& sample) noexcept;
+  const std::string& path() const { return path_; }
+
+ private:
+  int read_number(uint64_t& value) noexcept;
+  bool replaced() const noexcept;
+  std::string path_;
+  int fd_ = -1;
+  uint64_t last_ = 0;
+};
+
+// First line of a small file without its newline; nothing if it can't be read (errno is kept).
+std::optional<std::string> read_line(const std::string& path);
+std::optional<uint64_t> read_uint(const std::string& path);
+
+// "permission denied" and the like, in lower case, with the number.
+std::string describe_errno(int error);
+
+}  // namespace pyprof

@@ -1,0 +1,14 @@
+#include "sources/table.h"
+
+namespace pyprof {
+
+// In order of preference. An explicit list, because static initialisers vanish from a static library.
+const std::vector<SourceEntry>& source_table() {
+  static const std::vector<SourceEntry> table = {
+      {"rapl-powercap", find_powercap},
+      {"nvml", find_nvml},
+  };
+  return table;
+}
+
+}  // namespace pyprof

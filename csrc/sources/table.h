@@ -1,0 +1,25 @@
+// THE list of sources. A new backend is one file, one line here, one line in table.cpp.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/unit.h"
+
+namespace pyprof {
+
+Found find_powercap(const Places& places);
+Found find_nvml(const Places& places);
+
+// A modelled gauge from the utilisation of the GPU with the channel's uuid; null if it can't be read.
+std::unique_ptr<Unit> nvml_utilisation(const Places& places, const Channel& channel, double idle_w,
+                                       double design_w);
+
+struct SourceEntry {
+  const char* name;
+  Found (*find)(const Places&);
+};
+
+const std::vector<SourceEntry>& source_table();
+
+}  // namespace pyprof
