@@ -1,0 +1,608 @@
+// NVIDIA GPUs through the driver's own library, loaded when asked for and never linked against.
+#include <dlfcn.h>
+#include <nvml.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "core/clock.h"
+#include "sources/table.h"
+
+// A batch of fields is an array of these in the driver's own layout.
+static_assert(sizeof(nvmlFieldValue_t) == 40);
+
+namespace pyprof {
+namespace {
+
+constexpr const char* kLibraryName = "libnvidia-ml.so.1";
+constexpr double kWattsPerMilliwatt = 1e-3;
+// The vendor states 5 % for its oldest parts only; metered later ones lie about as far off.
+constexpr double kTolerance = 0.05;
+constexpr double kPlausibleOverLimit = 1.5;
+constexpr int64_t kAverageWindowNs = kNsPerS;
+constexpr int64_t kFirstRetryNs = kNsPerS;
+constexpr int64_t kLastRetryNs = 30 * kNsPerS;
+
+// The driver's library, initialised once for everybody who uses the same path. Entry points that
+// an old driver lacks are null.
+struct Library {
+  void* handle = nullptr;
+  pid_t owner = -1;  // NVML is not initialised in the child of a fork and must not be called there
+
+  decltype(&nvmlInit_v2) init = nullptr;
+  decltype(&nvmlShutdown) shutdown = nullptr;
+  decltype(&nvmlErrorString) error_string = nullptr;
+  decltype(&nvmlDeviceGetCount_v2) count = nullptr;
+  decltype(&nvmlDeviceGetHandleByIndex_v2) by_index = nullptr;
+  decltype(&nvmlDeviceGetHandleByUUID) by_uuid = nullptr;
+  decltype(&nvmlDeviceGetName) name = nullptr;
+  decltype(&nvmlDeviceGetUUID) uuid = nullptr;
+  decltype(&nvmlDeviceGetCudaComputeCapability) capability = nullptr;
+  decltype(&nvmlDeviceGetEnforcedPowerLimit) enforced_limit = nullptr;
+  decltype(&nvmlDeviceGetPowerManagementLimitConstraints) limit_range = nullptr;
+  decltype(&nvmlDeviceGetMigMode) mig_mode = nullptr;
+  decltype(&nvmlDeviceGetTotalEnergyConsumption) total_energy = nullptr;
+  decltype(&nvmlDeviceGetFieldValues) field_values = nullptr;
+  decltype(&nvmlDeviceGetPowerUsage) power_usage = nullptr;
+  decltype(&nvmlDeviceGetUtilizationRates) utilisation = nullptr;
+
+  Library() = default;
+  Library(const Library&) = delete;
+  Library& operator=(const Library&) = delete;
+  // The code itself stays mapped: a driver's library may have left threads behind.
+  ~Library() {
+    if (inherited() || shutdown == nullptr) return;
+    shutdown();
+  }
+  bool inherited() const { return owner != getpid(); }
+};
+
+std::string words(const Library& library, nvmlReturn_t code) {
+  const char* text = library.error_string != nullptr ? library.error_string(code) : nullptr;
+  const std::string number = "NVML error " + std::to_string(static_cast<int>(code));
+  return text != nullptr ? std::string(text) + " (" + number + ")" : number;
+}
+
+template <typename Function>
+void look_up(void* handle, const char* symbol, Function& function) {
+  static_assert(std::is_pointer_v<Function>);
+  function = reinterpret_cast<Function>(dlsym(handle, symbol));
+}
+
+void look_up_all(Library& library) {
+  void* const handle = library.handle;
+  look_up(handle, "nvmlInit_v2", library.init);
+  look_up(handle, "nvmlShutdown", library.shutdown);
+  look_up(handle, "nvmlErrorString", library.error_string);
+  look_up(handle, "nvmlDeviceGetCount_v2", library.count);
+  look_up(handle, "nvmlDeviceGetHandleByIndex_v2", library.by_index);
+  look_up(handle, "nvmlDeviceGetHandleByUUID", library.by_uuid);
+  look_up(handle, "nvmlDeviceGetName", library.name);
+  look_up(handle, "nvmlDeviceGetUUID", library.uuid);
+  look_up(handle, "nvmlDeviceGetCudaComputeCapability", library.capability);
+  look_up(handle, "nvmlDeviceGetEnforcedPowerLimit", library.enforced_limit);
+  look_up(handle, "nvmlDeviceGetPowerManagementLimitConstraints", library.limit_range);
+  look_up(handle, "nvmlDeviceGetMigMode", library.mig_mode);
+  look_up(handle, "nvmlDeviceGetTotalEnergyConsumption", library.total_energy);
+  look_up(handle, "nvmlDeviceGetFieldValues", library.field_values);
+  look_up(handle, "nvmlDeviceGetPowerUsage", library.power_usage);
+  look_up(handle, "nvmlDeviceGetUtilizationRates", library.utilisation);
+}
+
+void refuse(SourceState& state, std::string reason, std::string remedy) {
+  state.available = false;
+  state.reason = std::move(reason);
+  state.remedy = std::move(remedy);
+}
+
+void refuse_missing_library(SourceState& state, const Places& places, const char* loader_says) {
+  const std::string why = loader_says != nullptr ? loader_says : "the loader gave no reason";
+  if (!places.nvml.empty()) {
+    refuse(state, "the NVML library could not be loaded: " + why,
+           "give the driver's libnvidia-ml.so.1 with --nvml FILE or PYPROF_NVML");
+  } else {
+    refuse(state, "the driver's library " + why,
+           "install the NVIDIA driver; in a container pass the GPUs in (docker run --gpus all)");
+  }
+}
+
+void refuse_init(SourceState& state, const Library& library, nvmlReturn_t code) {
+  if (code == NVML_ERROR_DRIVER_NOT_LOADED) {
+    refuse(state, "NVML is installed but the NVIDIA driver is not loaded", "sudo modprobe nvidia");
+  } else if (code == NVML_ERROR_NO_PERMISSION) {
+    refuse(state, "NVML may not be used by this user: " + words(library, code),
+           "sudo chmod a+rw /dev/nvidiactl /dev/nvidia[0-9]*");
+  } else if (code == NVML_ERROR_LIB_RM_VERSION_MISMATCH) {
+    refuse(state, "the NVML library and the loaded driver are of different versions",
+           "reboot, so that the installed driver is the one that is loaded");
+  } else {
+    refuse(state, "NVML did not start: " + words(library, code), "nvidia-smi");
+  }
+}
+
+std::shared_ptr<Library> load(const Places& places, SourceState& state) {
+  const char* const path = places.nvml.empty() ? kLibraryName : places.nvml.c_str();
+  auto library = std::make_shared<Library>();
+  library->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (library->handle == nullptr) {
+    refuse_missing_library(state, places, dlerror());
+    return nullptr;
+  }
+  look_up_all(*library);
+  if (library->init == nullptr || library->count == nullptr || library->by_index == nullptr) {
+    refuse(state, std::string(path) + " lacks the entry points of NVML",
+           "give the driver's libnvidia-ml.so.1 with --nvml FILE or PYPROF_NVML");
+    return nullptr;
+  }
+  const nvmlReturn_t code = library->init();
+  if (code != NVML_SUCCESS) {
+    refuse_init(state, *library, code);
+    return nullptr;
+  }
+  library->owner = getpid();
+  return library;
+}
+
+// One initialised library per path, kept as long as anybody uses it: every further initialisation
+// talks to the driver, and a shutdown while others read would restart their counters.
+std::shared_ptr<Library> open_library(const Places& places, SourceState& state) {
+  static std::mutex mutex;
+  static std::map<std::string, std::weak_ptr<Library>> opened;
+  const std::lock_guard lock(mutex);
+  auto library = opened[places.nvml].lock();
+  if (library != nullptr && !library->inherited()) return library;
+  library = load(places, state);
+  opened[places.nvml] = library;
+  return library;
+}
+
+// -- reading
+// ---------------------------------------------------------------------------------------
+
+// What one vendor call gave.
+struct Answer {
+  nvmlReturn_t code = NVML_ERROR_FUNCTION_NOT_FOUND;
+  uint64_t value = 0;
+};
+
+using Ask = Answer (*)(const Library&, nvmlDevice_t);
+
+Answer ask_total_energy(const Library& library, nvmlDevice_t device) {
+  unsigned long long energy_mj = 0;
+  if (library.total_energy == nullptr) return {};
+  const nvmlReturn_t code = library.total_energy(device, &energy_mj);
+  return {code, energy_mj};
+}
+
+Answer ask_power_usage(const Library& library, nvmlDevice_t device) {
+  unsigned int power_mw = 0;
+  if (library.power_usage == nullptr) return {};
+  const nvmlReturn_t code = library.power_usage(device, &power_mw);
+  return {code, power_mw};
+}
+
+// A field's value is typed by the driver; one that can't be a power or an energy is refused.
+std::optional<uint64_t> whole(const nvmlFieldValue_t& field) {
+  switch (field.valueType) {
+    case NVML_VALUE_TYPE_UNSIGNED_INT:
+      return field.value.uiVal;
+    case NVML_VALUE_TYPE_UNSIGNED_LONG:
+      return field.value.ulVal;
+    case NVML_VALUE_TYPE_UNSIGNED_LONG_LONG:
+      return field.value.ullVal;
+    case NVML_VALUE_TYPE_DOUBLE:
+      if (!(field.value.dVal >= 0.0 && field.value.dVal < 0x1p63)) return std::nullopt;
+      return static_cast<uint64_t>(std::llround(field.value.dVal));
+    default:
+      return std::nullopt;
+  }
+}
+
+template <unsigned kField>
+Answer ask_field(const Library& library, nvmlDevice_t device) {
+  if (library.field_values == nullptr) return {};
+  nvmlFieldValue_t field{};
+  field.fieldId = kField;
+  field.scopeId = NVML_POWER_SCOPE_GPU;
+  field.nvmlReturn = NVML_ERROR_NO_DATA;
+  const nvmlReturn_t code = library.field_values(device, 1, &field);
+  if (code != NVML_SUCCESS) return {code, 0};
+  if (field.nvmlReturn != NVML_SUCCESS) return {field.nvmlReturn, 0};
+  const std::optional<uint64_t> value = whole(field);
+  return value ? Answer{NVML_SUCCESS, *value} : Answer{NVML_ERROR_INVALID_STATE, 0};
+}
+
+// One way to a GPU's energy, best first.
+enum class Meaning : uint8_t { kEnergy, kInstant, kAverage, kByGeneration };
+struct Way {
+  const char* name;
+  Ask ask;
+  Meaning meaning;
+};
+
+constexpr std::array<Way, 5> kWays{{
+    {"nvmlDeviceGetTotalEnergyConsumption", ask_total_energy, Meaning::kEnergy},
+    {"field 83 (total energy)", ask_field<NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION>, Meaning::kEnergy},
+    {"field 186 (instantaneous power)", ask_field<NVML_FI_DEV_POWER_INSTANT>, Meaning::kInstant},
+    {"field 185 (average power)", ask_field<NVML_FI_DEV_POWER_AVERAGE>, Meaning::kAverage},
+    {"nvmlDeviceGetPowerUsage", ask_power_usage, Meaning::kByGeneration},
+}};
+
+Sample::Status status_of(nvmlReturn_t code) {
+  switch (code) {
+    case NVML_SUCCESS:
+      return Sample::Status::kOk;
+    case NVML_ERROR_NO_PERMISSION:
+      return Sample::Status::kDenied;
+    case NVML_ERROR_UNINITIALIZED:
+    case NVML_ERROR_GPU_IS_LOST:
+    case NVML_ERROR_RESET_REQUIRED:
+      return Sample::Status::kLost;
+    default:
+      return Sample::Status::kFailed;
+  }
+}
+
+// The handle of a GPU, which is not touched again once the GPU is lost (a stale one can crash the
+// process): it is looked up anew by UUID, at growing distances.
+class Device {
+ public:
+  Device(std::shared_ptr<Library> library, nvmlDevice_t handle, std::string uuid)
+      : library_(std::move(library)), handle_(handle), uuid_(std::move(uuid)) {}
+
+  Answer read(Ask ask) noexcept {
+    if (library_->inherited()) return {NVML_ERROR_UNINITIALIZED, 0};
+    if (lost_ && !resolve()) return {loss_, 0};
+    const Answer answer = ask(*library_, handle_);
+    if (answer.code == NVML_SUCCESS) delay_ns_ = 0;
+    if (status_of(answer.code) == Sample::Status::kLost) lose(answer.code);
+    return answer;
+  }
+
+ private:
+  void lose(nvmlReturn_t code) noexcept {
+    lost_ = true;
+    loss_ = code;
+    delay_ns_ = delay_ns_ == 0 ? kFirstRetryNs : std::min(2 * delay_ns_, kLastRetryNs);
+    retry_at_ns_ = monotonic_ns() + delay_ns_;
+  }
+
+  bool resolve() noexcept {
+    const int64_t now_ns = monotonic_ns();
+    if (now_ns < retry_at_ns_ || library_->by_uuid == nullptr || uuid_.empty()) return false;
+    if (loss_ == NVML_ERROR_UNINITIALIZED) library_->init();
+    nvmlDevice_t found = nullptr;
+    const nvmlReturn_t code = library_->by_uuid(uuid_.c_str(), &found);
+    if (code != NVML_SUCCESS) {
+      lose(loss_);
+      return false;
+    }
+    handle_ = found;
+    lost_ = false;
+    return true;
+  }
+
+  std::shared_ptr<Library> library_;
+  nvmlDevice_t handle_;
+  std::string uuid_;
+  bool lost_ = false;
+  nvmlReturn_t loss_ = NVML_SUCCESS;
+  int64_t delay_ns_ = 0;
+  int64_t retry_at_ns_ = 0;
+};
+
+class Gpu final : public Unit {
+ public:
+  Gpu(Channel channel, Device device, Ask ask)
+      : channels_{std::move(channel)}, device_(std::move(device)), ask_(ask) {}
+
+  const std::vector<Channel>& channels() const override { return channels_; }
+  Lane lane() const override { return Lane::kVendor; }
+  void read(std::span<Sample> out) noexcept override {
+    const Answer answer = device_.read(ask_);
+    out[0] = {answer.value, status_of(answer.code), static_cast<int32_t>(answer.code)};
+  }
+
+ private:
+  std::vector<Channel> channels_;
+  Device device_;
+  Ask ask_;
+};
+
+// A GPU whose power can't be read, by how busy it is.
+class BusyGpu final : public Unit {
+ public:
+  BusyGpu(Channel channel, Device device, double idle_w, double design_w)
+      : channels_{std::move(channel)},
+        device_(std::move(device)),
+        idle_w_(idle_w),
+        design_w_(design_w) {}
+
+  static Answer ask_busy_percent(const Library& library, nvmlDevice_t device) {
+    nvmlUtilization_t rates{};
+    if (library.utilisation == nullptr) return {};
+    const nvmlReturn_t code = library.utilisation(device, &rates);
+    return {code, std::min(rates.gpu, 100U)};
+  }
+
+  const std::vector<Channel>& channels() const override { return channels_; }
+  Lane lane() const override { return Lane::kVendor; }
+  void read(std::span<Sample> out) noexcept override {
+    const Answer answer = device_.read(ask_busy_percent);
+    const double busy = static_cast<double>(answer.value) / 100.0;
+    const double power_w = idle_w_ + (design_w_ - idle_w_) * busy;
+    const auto power_mw = static_cast<uint64_t>(std::llround(power_w / kWattsPerMilliwatt));
+    out[0] = {power_mw, status_of(answer.code), static_cast<int32_t>(answer.code)};
+  }
+
+ private:
+  std::vector<Channel> channels_;
+  Device device_;
+  double idle_w_;
+  double design_w_;
+};
+
+// -- what is there
+// ---------------------------------------------------------------------------------
+
+struct Generation {
+  int major = 0, minor = 0;  // 0: not told
+  bool known() const { return major != 0; }
+  // GA100 and everything older gives the power of the moment, later parts the mean of a second.
+  bool power_usage_is_instant() const {
+    return known() && (major < 8 || (major == 8 && minor == 0));
+  }
+};
+
+// Averaging window and update period of the power of the moment, as metered on each generation
+// (see docs/simulate.md for where from); 0 where nobody has.
+struct Timing {
+  int64_t window_ns = 0;
+  int64_t period_ns = 100 * kNsPerMs;
+};
+
+Timing instant_timing(const Generation& generation) {
+  switch (generation.major * 10 + generation.minor) {
+    case 60:
+    case 61:
+    case 70:
+      return {10 * kNsPerMs, 20 * kNsPerMs};
+    case 80:
+    case 90:
+      return {25 * kNsPerMs, 100 * kNsPerMs};
+    case 75:
+    case 86:
+    case 89:
+      return {100 * kNsPerMs, 100 * kNsPerMs};
+    default:
+      return {};
+  }
+}
+
+void describe_energy(Channel& channel) {
+  channel.kind = Kind::kCounter;
+  channel.method = "counter";
+  channel.quality = "measured";
+  channel.unit = 1e-3;  // the counter is in millijoules
+}
+
+void describe_power(Channel& channel, bool instant, const Generation& generation) {
+  const Timing timing = instant ? instant_timing(generation) : Timing{kAverageWindowNs};
+  channel.kind = Kind::kGauge;
+  channel.method = instant ? "power-instant" : "power-average";
+  channel.quality = "derived";
+  channel.unit = kWattsPerMilliwatt;
+  channel.window_ns = timing.window_ns;
+  channel.period_ns = timing.period_ns;
+}
+
+void describe(Channel& channel, Meaning meaning, const Generation& generation) {
+  switch (meaning) {
+    case Meaning::kEnergy:
+      return describe_energy(channel);
+    case Meaning::kInstant:
+      return describe_power(channel, true, generation);
+    case Meaning::kAverage:
+      return describe_power(channel, false, generation);
+    case Meaning::kByGeneration:
+      return describe_power(channel, generation.power_usage_is_instant(), generation);
+  }
+}
+
+std::string name_of(const Library& library, nvmlDevice_t device) {
+  std::array<char, NVML_DEVICE_NAME_V2_BUFFER_SIZE> text{};
+  const bool told =
+      library.name != nullptr && library.name(device, text.data(), text.size()) == NVML_SUCCESS;
+  return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "NVIDIA GPU";
+}
+
+std::string uuid_of(const Library& library, nvmlDevice_t device) {
+  std::array<char, NVML_DEVICE_UUID_V2_BUFFER_SIZE> text{};
+  const bool told =
+      library.uuid != nullptr && library.uuid(device, text.data(), text.size()) == NVML_SUCCESS;
+  return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "";
+}
+
+Generation generation_of(const Library& library, nvmlDevice_t device) {
+  Generation generation;
+  const bool told =
+      library.capability != nullptr &&
+      library.capability(device, &generation.major, &generation.minor) == NVML_SUCCESS;
+  return told ? generation : Generation{};
+}
+
+double limit_w(const Library& library, nvmlDevice_t device) {
+  unsigned int enforced_mw = 0, least_mw = 0, most_mw = 0;
+  if (library.enforced_limit == nullptr ||
+      library.enforced_limit(device, &enforced_mw) != NVML_SUCCESS) {
+    enforced_mw = 0;
+  }
+  if (library.limit_range == nullptr ||
+      library.limit_range(device, &least_mw, &most_mw) != NVML_SUCCESS) {
+    most_mw = 0;
+  }
+  return kPlausibleOverLimit * kWattsPerMilliwatt * std::max(enforced_mw, most_mw);
+}
+
+Channel channel_of(const Library& library, nvmlDevice_t device, unsigned index) {
+  Channel channel;
+  channel.id = "gpu" + std::to_string(index);
+  channel.domain = "gpu";
+  channel.device = name_of(library, device);
+  channel.uuid = uuid_of(library, device);
+  channel.source = "nvml";
+  channel.scope = "devices";
+  channel.tolerance = kTolerance;
+  channel.limit_w = limit_w(library, device);
+  return channel;
+}
+
+void refuse_channel(Channel& channel, std::string reason) {
+  channel.quality = "unmeasured";
+  channel.counted = false;
+  channel.reason = std::move(reason);
+}
+
+// A read of a healthy sensor is refused now and then, so one refusal proves nothing.
+Answer ask_twice(Ask ask, const Library& library, nvmlDevice_t device) {
+  const Answer first = ask(library, device);
+  const bool final_word = first.code == NVML_SUCCESS ||
+                          first.code == NVML_ERROR_FUNCTION_NOT_FOUND ||
+                          status_of(first.code) == Sample::Status::kLost;
+  return final_word ? first : ask(library, device);
+}
+
+// The best way that answers now; what the others said goes to `refusals`.
+const Way* choose_way(const Library& library, nvmlDevice_t device, std::string& refusals) {
+  for (const Way& way : kWays) {
+    const Answer answer = ask_twice(way.ask, library, device);
+    if (answer.code == NVML_SUCCESS) return &way;
+    refusals +=
+        (refusals.empty() ? "" : "; ") + std::string(way.name) + ": " + words(library, answer.code);
+    if (status_of(answer.code) == Sample::Status::kLost) return nullptr;
+  }
+  return nullptr;
+}
+
+bool split_by_mig(const Library& library, nvmlDevice_t device) {
+  unsigned int current = NVML_DEVICE_MIG_DISABLE, pending = 0;
+  return library.mig_mode != nullptr &&
+         library.mig_mode(device, &current, &pending) == NVML_SUCCESS &&
+         current == NVML_DEVICE_MIG_ENABLE;
+}
+
+void note_boundaries(const Library& library, nvmlDevice_t device, const Channel& channel,
+                     Found& found) {
+  if (split_by_mig(library, device)) {
+    found.notes.push_back(channel.id + " is split by MIG: its energy is the whole board's");
+  }
+  const bool module = channel.device.find("GH200") != std::string::npos ||
+                      channel.device.find("GB200") != std::string::npos;
+  if (module) {
+    found.notes.push_back(channel.id + " (" + channel.device +
+                          ") is part of a module: its energy may hold the module's CPU and memory");
+  }
+}
+
+void add_gpu(const std::shared_ptr<Library>& library, nvmlDevice_t device, unsigned index,
+             Found& found) {
+  Channel channel = channel_of(*library, device, index);
+  note_boundaries(*library, device, channel, found);
+  std::string refusals;
+  const Way* const way = choose_way(*library, device, refusals);
+  if (way == nullptr) {
+    refuse_channel(channel, "neither energy nor power can be read: " + refusals);
+    found.unreadable.push_back(std::move(channel));
+    return;
+  }
+  describe(channel, way->meaning, generation_of(*library, device));
+  Device handle(library, device, channel.uuid);
+  found.units.push_back(std::make_unique<Gpu>(std::move(channel), std::move(handle), way->ask));
+}
+
+void add_by_index(const std::shared_ptr<Library>& library, unsigned index, Found& found) {
+  nvmlDevice_t device = nullptr;
+  const nvmlReturn_t code = library->by_index(index, &device);
+  if (code == NVML_SUCCESS) return add_gpu(library, device, index, found);
+  const std::string id = "gpu" + std::to_string(index);
+  if (code == NVML_ERROR_NO_PERMISSION) {
+    found.notes.push_back(id + " is not given to this process and is left out");
+    return;
+  }
+  Channel channel;
+  channel.id = id;
+  channel.domain = "gpu";
+  channel.device = "NVIDIA GPU";
+  channel.source = "nvml";
+  channel.scope = "devices";
+  refuse_channel(channel, "the driver gives no handle: " + words(*library, code));
+  found.unreadable.push_back(std::move(channel));
+}
+
+void conclude(Found& found, unsigned count) {
+  found.state.available = !found.units.empty();
+  if (count == 0) {
+    refuse(found.state, "the driver sees no NVIDIA GPU", "nvidia-smi -L");
+  } else if (found.units.empty() && found.unreadable.empty()) {
+    refuse(found.state, "none of the NVIDIA GPUs is given to this process",
+           "ask for a GPU when starting the job or the container");
+  } else if (!found.unreadable.empty()) {
+    const Channel& first = found.unreadable.front();
+    found.state.reason = first.id + ": " + first.reason;
+    found.state.remedy = "nvidia-smi -q -d POWER";
+  }
+}
+
+void note_mps(Found& found) {
+  const char* const view = getenv("NVML_MPS_DEVICE_ENUMERATION");
+  if (view == nullptr || std::strcmp(view, "1") != 0) return;
+  found.notes.push_back(
+      "NVML_MPS_DEVICE_ENUMERATION=1 hides the physical GPUs from power readings: unset it");
+}
+
+}  // namespace
+
+Found find_nvml(const Places& places) {
+  Found found;
+  found.state.name = "nvml";
+  note_mps(found);
+  const auto library = open_library(places, found.state);
+  if (library == nullptr) return found;
+  unsigned int count = 0;
+  const nvmlReturn_t code = library->count(&count);
+  if (code != NVML_SUCCESS) {
+    refuse(found.state, "NVML can't count the GPUs: " + words(*library, code), "nvidia-smi -L");
+    return found;
+  }
+  for (unsigned index = 0; index < count; ++index) add_by_index(library, index, found);
+  conclude(found, count);
+  return found;
+}
+
+std::unique_ptr<Unit> nvml_utilisation(const Places& places, const Channel& channel, double idle_w,
+                                       double design_w) {
+  SourceState state;
+  const auto library = open_library(places, state);
+  if (library == nullptr || library->by_uuid == nullptr) return nullptr;
+  nvmlDevice_t device = nullptr;
+  if (library->by_uuid(channel.uuid.c_str(), &device) != NVML_SUCCESS) return nullptr;
+  if (ask_twice(BusyGpu::ask_busy_percent, *library, device).code != NVML_SUCCESS) return nullptr;
+  Channel gauge = channel;
+  gauge.kind = Kind::kGauge;
+  gauge.unit = kWattsPerMilliwatt;
+  gauge.range = 0;
+  return std::make_unique<BusyGpu>(std::move(gauge), Device(library, device, channel.uuid), idle_w,
+                                   design_w);
+}
+
+}  // namespace pyprof
