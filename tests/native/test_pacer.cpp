@@ -1,0 +1,115 @@
+// The phase lock in simulated time: late wakes, drift, jitter. Ten minutes a case.
+#include "core/pacer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "check.h"
+#include "core/clock.h"
+
+using namespace pyprof;
+
+namespace {
+
+struct Outcome {
+  double reads_per_update = 0;
+  double within_3_percent = 0;
+  size_t missed = 0;
+  bool locked = false;
+};
+
+std::vector<double> updates_of(double period, double jitter, std::mt19937& random) {
+  std::normal_distribution<double> normal;
+  std::vector<double> updates;
+  for (double grid = 0.3 * period; grid < 600e9;
+       grid += period * (1 + 0.001 * std::sin(grid / 600e9 * 6.283185307179586))) {
+    updates.push_back(grid + jitter * period * normal(random));
+  }
+  std::sort(updates.begin(), updates.end());
+  return updates;
+}
+
+Outcome follow(double period, double jitter) {
+  std::mt19937 random(11);
+  const std::vector<double> updates = updates_of(period, jitter, random);
+  std::exponential_distribution<double> tail(1 / 20e3);
+  std::uniform_real_distribution<double> uniform;
+  Pacer pacer(Pace{0, 20 * kNsPerMs, period < 50e6 ? kNsPerMs : 4 * kNsPerMs});
+  Outcome outcome;
+  double now = 0;
+  int64_t deadline = pacer.start(0), last_old = 0;
+  size_t index = 0, reads = 0, changes = 0, placed = 0;
+  while (now < updates.back() - period) {
+    now = std::max(now, static_cast<double>(deadline)) + 45e3 + tail(random);
+    if (uniform(random) < 0.002) now += uniform(random) * 2e6;
+    size_t seen = index;
+    while (seen < updates.size() && updates[seen] <= now) ++seen;
+    const bool was_locked = pacer.mode() == Pacer::Mode::kLocked;
+    const auto stamp = static_cast<int64_t>(now);
+    deadline = pacer.next(stamp, stamp, seen != index, last_old);
+    last_old = stamp;
+    if (was_locked) {
+      ++reads;
+      if (seen != index) {
+        ++changes;
+        outcome.missed += seen - index - 1;
+        const double error = static_cast<double>(pacer.changed_at_ns()) - updates[seen - 1];
+        placed += std::abs(error) < 0.03 * period;
+      }
+    }
+    index = seen;
+  }
+  outcome.locked = pacer.mode() == Pacer::Mode::kLocked;
+  outcome.reads_per_update = static_cast<double>(reads) / static_cast<double>(changes);
+  outcome.within_3_percent = static_cast<double>(placed) / static_cast<double>(changes);
+  return outcome;
+}
+
+void check_lock() {
+  for (const double period : {20e6, 100e6}) {
+    for (const double jitter : {0.0, 0.02, 0.05}) {
+      const Outcome outcome = follow(period, jitter);
+      CHECK(outcome.locked);
+      CHECK(outcome.reads_per_update < 3.0);
+      CHECK(outcome.within_3_percent > 0.95);
+      CHECK(outcome.missed == 0);
+    }
+  }
+}
+
+// A sensor without a rhythm is polled rather than chased.
+void check_irregular() {
+  const Outcome outcome = follow(100e6, 0.4);
+  CHECK(!outcome.locked);
+}
+
+void check_blind_grid() {
+  Pacer pacer(Pace{10, 10, 10});
+  CHECK(pacer.start(100) == 110);
+  CHECK(pacer.next(110, 111, false, 100) == 120);
+  // After a stall the next point of the same grid, no burst of reads.
+  CHECK(pacer.next(163, 163, true, 110) == 170);
+  CHECK(pacer.changed_at_ns() == 137);
+}
+
+void check_fast_sensor() {
+  Pacer pacer(Pace{0, 10 * kNsPerMs, kNsPerMs});
+  pacer.start(0);
+  pacer.set_fast_period(kNsPerMs);
+  pacer.next(10 * kNsPerMs, 10 * kNsPerMs, true, 0);
+  // The value is on average half an update old, not half an interval.
+  CHECK(pacer.changed_at_ns() == 10 * kNsPerMs - kNsPerMs / 2);
+  CHECK(pacer.interval_ns() == 10 * kNsPerMs);
+}
+
+}  // namespace
+
+int main() {
+  check_lock();
+  check_irregular();
+  check_blind_grid();
+  check_fast_sensor();
+  return check::result();
+}
