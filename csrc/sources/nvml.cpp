@@ -26,10 +26,13 @@ namespace {
 
 constexpr const char* kLibraryName = "libnvidia-ml.so.1";
 constexpr double kWattsPerMilliwatt = 1e-3;
-// The vendor states 5 % for its oldest parts only; metered later ones lie about as far off.
+// Stated by the vendor for its oldest parts only, and typical of later ones against a meter: not a
+// bound (docs/simulate.md has the figures).
 constexpr double kTolerance = 0.05;
 constexpr double kPlausibleOverLimit = 1.5;
 constexpr int64_t kAverageWindowNs = kNsPerS;
+// The driver averages utilisation over a sixth of a second at the least.
+constexpr int64_t kUtilisationIntervalNs = 200 * kNsPerMs;
 constexpr int64_t kFirstRetryNs = kNsPerS;
 constexpr int64_t kLastRetryNs = 30 * kNsPerS;
 
@@ -166,8 +169,7 @@ std::shared_ptr<Library> open_library(const Places& places, SourceState& state) 
   return library;
 }
 
-// -- reading
-// ---------------------------------------------------------------------------------------
+// -- reading -------------------------------------------------------------------------
 
 // What one vendor call gave.
 struct Answer {
@@ -336,6 +338,7 @@ class BusyGpu final : public Unit {
   }
 
   const std::vector<Channel>& channels() const override { return channels_; }
+  int64_t interval_ns() const override { return kUtilisationIntervalNs; }
   Lane lane() const override { return Lane::kVendor; }
   void read(std::span<Sample> out) noexcept override {
     const Answer answer = device_.read(ask_busy_percent);
@@ -352,8 +355,7 @@ class BusyGpu final : public Unit {
   double design_w_;
 };
 
-// -- what is there
-// ---------------------------------------------------------------------------------
+// -- what is there -------------------------------------------------------------------
 
 struct Generation {
   int major = 0, minor = 0;  // 0: not told
@@ -469,7 +471,6 @@ Channel channel_of(const Library& library, nvmlDevice_t device, unsigned index) 
 
 void refuse_channel(Channel& channel, std::string reason) {
   channel.quality = "unmeasured";
-  channel.counted = false;
   channel.reason = std::move(reason);
 }
 
