@@ -1,0 +1,326 @@
+"""Manufacturing carbon and its share for one job, by the formulas of published methods.
+
+kg = manufactured kg x hours held / (lifetime in years x 8760 x utilisation). Two clocks give two
+answers and both are published practice: hours *reserved* (SCI, utilisation 1) and hours *used*
+(BLOOM: 6 years, 0.85 of them in use). The one taken is always in the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from pyprof.carbon.table import data_path, read_rows
+from pyprof.carbon.toml import Section
+from pyprof.carbon.units import HOURS_PER_YEAR
+from pyprof.errors import NotComparableError, UsageError
+
+DEFAULT_LIFETIME_YEARS = 6.0
+DEFAULT_UTILISATION = 0.85
+DATA_CENTRE_FALLBACK = "Accelerator, unknown, data centre class (fallback)"
+# The names that drivers give to parts whose row is called otherwise.
+_DRIVER_NAMES = {
+    "nvidia h100 80gb hbm3": "NVIDIA H100 SXM5 80GB",
+    "nvidia h100 pcie": "NVIDIA H100 PCIe 80GB",
+    "nvidia h200": "NVIDIA H200 SXM 141GB",
+    "nvidia b200": "NVIDIA B200 SXM 180GB",
+    "tesla t4": "NVIDIA T4 16GB",
+    "tesla p100-pcie-16gb": "NVIDIA P100 16GB",
+    "tesla p100-sxm2-16gb": "NVIDIA P100 16GB",
+}
+_NOISE = frozenset({"nvidia", "amd", "intel", "google", "gpu"})
+# The basis of a figure, in the words under which figures may be compared.
+_BASES = {
+    "published PCF": "published footprint",
+    "published PCF / 8": "published footprint",
+    "published parametric LCA": "published study",
+    "literature estimate": "literature estimate",
+    "modelled": "modelled",
+    "modelled distribution": "modelled",
+    "database factor": "database factor",
+    "pyprof estimate": "estimate",
+    "pyprof fallback": "fallback",
+    "fallback: no figure read": "fallback",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """What it took to make one piece, with the interval its row states."""
+
+    name: str
+    kind: str
+    unit: str
+    kg_co2e: float
+    low_kg: float
+    high_kg: float
+    basis: str
+    scope: str
+    lifetime_years: float
+    utilisation: float
+    preferred: bool
+    year: int | None
+    source: str
+    licence: str
+    note: str = ""
+
+    @property
+    def basis_class(self) -> str:
+        """The basis, in the words under which figures may be compared."""
+        return _BASES.get(self.basis, self.basis)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as JSON values."""
+        return {
+            "component": self.name,
+            "unit": self.unit,
+            "kg_co2e": self.kg_co2e,
+            "low_kg": self.low_kg,
+            "high_kg": self.high_kg,
+            "basis": self.basis,
+            "scope": self.scope,
+            "year": self.year,
+            "source": self.source,
+            "licence": self.licence,
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Pieces of hardware held for a time: ``hours`` are summed over the pieces.
+
+    ``clock`` says what the hours are: ``reserved`` or ``used``. ``share`` is the part of the
+    piece that the job held, such as GPUs held over GPUs in the server.
+    """
+
+    component: Component
+    hours: float
+    share: float = 1.0
+    lifetime_years: float = DEFAULT_LIFETIME_YEARS
+    utilisation: float = DEFAULT_UTILISATION
+    clock: str = "used"
+    said: str | None = None
+
+    @property
+    def fraction(self) -> float:
+        """The part of one piece's manufacturing that the job bears."""
+        return amortise(1.0, self.hours, self.lifetime_years, self.utilisation) * self.share
+
+    @property
+    def kg_co2e(self) -> float:
+        """The job's part, kilograms."""
+        return self.component.kg_co2e * self.fraction
+
+    @property
+    def low_kg(self) -> float:
+        """Lower end, from the row's interval."""
+        return self.component.low_kg * self.fraction
+
+    @property
+    def high_kg(self) -> float:
+        """Upper end, from the row's interval."""
+        return self.component.high_kg * self.fraction
+
+    def to_dict(self) -> dict[str, Any]:
+        """The holding as JSON values, with every choice."""
+        return {
+            **self.component.to_dict(),
+            "manufactured_kg": self.component.kg_co2e,
+            "kg_co2e": self.kg_co2e,
+            "low_kg": self.low_kg,
+            "high_kg": self.high_kg,
+            "hours": self.hours,
+            "clock": self.clock,
+            "share": self.share,
+            "lifetime_years": self.lifetime_years,
+            "utilisation": self.utilisation,
+            "said": self.said,
+        }
+
+
+def amortise(
+    made_kg: float,
+    hours: float,
+    lifetime_years: float = DEFAULT_LIFETIME_YEARS,
+    utilisation: float = DEFAULT_UTILISATION,
+    hours_per_year: float = HOURS_PER_YEAR,
+) -> float:
+    """The part of ``made_kg`` that ``hours`` of holding bear."""
+    return made_kg * hours / (lifetime_years * hours_per_year * utilisation)
+
+
+def own_component(
+    name: str, kg_co2e: float, low_kg: float | None = None, high_kg: float | None = None
+) -> Component:
+    """A figure that the user states; without an interval it is taken at its word."""
+    low = kg_co2e if low_kg is None else low_kg
+    high = kg_co2e if high_kg is None else high_kg
+    if not low <= kg_co2e <= high:
+        raise UsageError(f"embodied {name!r}: low_kg <= kg <= high_kg does not hold")
+    return Component(
+        name=name,
+        kind="stated",
+        unit="per piece",
+        kg_co2e=kg_co2e,
+        low_kg=low,
+        high_kg=high,
+        basis="stated",
+        scope="as stated",
+        lifetime_years=DEFAULT_LIFETIME_YEARS,
+        utilisation=DEFAULT_UTILISATION,
+        preferred=True,
+        year=None,
+        source="given by the user",
+        licence="",
+    )
+
+
+@lru_cache(maxsize=1)
+def load_components() -> tuple[Component, ...]:
+    """The shipped table."""
+    columns = ("component", "kind", "unit", "kgCO2e", "low", "high", "basis", "scope", "source")
+    return tuple(
+        Component(
+            name=row.required("component"),
+            kind=row.required("kind"),
+            unit=row.required("unit"),
+            kg_co2e=row.number("kgCO2e"),
+            low_kg=row.number("low"),
+            high_kg=row.number("high"),
+            basis=row.required("basis"),
+            scope=row.required("scope"),
+            lifetime_years=row.number("lifetime_years"),
+            utilisation=row.number("utilisation"),
+            preferred=row.text("preferred") == "yes",
+            year=row.year(),
+            source=row.required("source"),
+            licence=row.required("licence"),
+            note=row.text("note"),
+        )
+        for row in read_rows(data_path("embodied.csv"), columns)
+    )
+
+
+def find_component(name: str, basis: str | None = None) -> tuple[Component, str | None]:
+    """The row to use for a piece, and what to say if it is not the piece's own.
+
+    Without ``basis`` it is the preferred row. A piece whose only rows are known to run high uses
+    the fallback of its class, with its own row as the high end, and says so.
+    """
+    rows = _rows_of(name)
+    if basis is not None:
+        return _on_basis(rows, basis), None
+    preferred = [row for row in rows if row.preferred]
+    if preferred:
+        return preferred[0], None
+    if rows[0].kind != "accelerator":
+        raise UsageError(f"{rows[0].name!r} is kept to compare with: name a basis to use it")
+    return _fallback(rows)
+
+
+def compare_devices(names: Iterable[str], basis: str) -> list[Component]:
+    """Several pieces on one basis; a piece without a figure on it makes them not comparable."""
+    return [_on_basis(_rows_of(name), basis, NotComparableError) for name in names]
+
+
+def _fallback(rows: list[Component]) -> tuple[Component, str]:
+    """The class row, widened to the piece's own figure."""
+    from dataclasses import replace
+
+    fallback = next(row for row in load_components() if row.name == DATA_CENTRE_FALLBACK)
+    highest = max(row.kg_co2e for row in rows)
+    widened = replace(fallback, high_kg=max(fallback.high_kg, highest))
+    return widened, (
+        f"{rows[0].name} has only a modelled figure ({highest:g} kg), of a model that runs 3.5 to "
+        f"5 times above published ones: {fallback.kg_co2e:g} kg of its class is used, with the "
+        "modelled figure as the high end"
+    )
+
+
+def _on_basis(
+    rows: list[Component],
+    basis: str,
+    error: type[UsageError] | type[NotComparableError] = UsageError,
+) -> Component:
+    """The row of a piece that has the wanted basis."""
+    for row in rows:
+        if basis in (row.basis, row.basis_class):
+            return row
+    has = ", ".join(sorted({row.basis_class for row in rows}))
+    raise error(f"{rows[0].name} has no figure on the basis {basis!r}; it has: {has}")
+
+
+def _rows_of(name: str) -> list[Component]:
+    """All rows of the one piece that ``name`` means."""
+    full = _DRIVER_NAMES.get(name.strip().casefold(), name.strip()).casefold()
+    exact = [row for row in load_components() if row.name.casefold() == full]
+    if exact:
+        return exact
+    wanted = _words(name)
+    found = [row for row in load_components() if wanted and wanted <= _words(row.name)]
+    names = list(dict.fromkeys(row.name for row in found))
+    if len(names) == 1:
+        return found
+    raise UsageError(_unknown_component(name, names))
+
+
+def _words(name: str) -> frozenset[str]:
+    """The words of a device name that tell it from others; drivers write hyphens."""
+    text = name.casefold().replace("-", " ").replace("_", " ").replace(",", " ")
+    return frozenset(text.split()) - _NOISE
+
+
+def _unknown_component(name: str, names: list[str]) -> str:
+    """Why a piece was not found, with the nearest names."""
+    import difflib
+
+    if names:
+        return f"{name!r} could be {', '.join(names[:6])}: give the full name"
+    known = list(dict.fromkeys(row.name for row in load_components()))
+    lower = {text.casefold(): text for text in known}
+    close = difflib.get_close_matches(name.casefold(), lower, n=3, cutoff=0.5)
+    hint = f"; nearest: {', '.join(lower[text] for text in close)}" if close else ""
+    return f"no manufacturing figure for {name!r}{hint}; give your own with kg"
+
+
+def read_holding(section: Section) -> Holding:
+    """One ``[[embodied]]`` table of a scenario or life-cycle file."""
+    component, said = _read_component(section)
+    clock = section.text("clock") or "used"
+    if clock not in ("used", "reserved"):
+        raise UsageError(f"{section.where}: clock must be 'used' or 'reserved', not {clock!r}")
+    hours = section.number("hours")
+    if hours is None:
+        raise UsageError(f"{section.where}: hours is missing: the hours held, summed over pieces")
+    share = section.number("share", high=1.0)
+    lifetime = section.number("lifetime_years", above=True)
+    utilisation = section.number("utilisation", high=1.0, above=True)
+    section.finish()
+    # Whole reservations are the SCI's clock: every hour of the lifetime can be reserved.
+    usual = 1.0 if clock == "reserved" else DEFAULT_UTILISATION
+    return Holding(
+        component=component,
+        hours=hours,
+        share=1.0 if share is None else share,
+        lifetime_years=DEFAULT_LIFETIME_YEARS if lifetime is None else lifetime,
+        utilisation=usual if utilisation is None else utilisation,
+        clock=clock,
+        said=said,
+    )
+
+
+def _read_component(section: Section) -> tuple[Component, str | None]:
+    """The piece: a name of the table, or a stated figure."""
+    name, basis = section.text("component"), section.text("basis")
+    kg = section.number("kg")
+    low, high = section.number("low_kg"), section.number("high_kg")
+    if kg is not None:
+        return own_component(name or "hardware", kg, low, high), None
+    if name is None:
+        raise UsageError(f"{section.where}: component or kg is missing")
+    if low is not None or high is not None:
+        raise UsageError(f"{section.where}: low_kg and high_kg go with kg")
+    return find_component(name, basis)

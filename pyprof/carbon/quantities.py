@@ -1,0 +1,624 @@
+"""The figures that published studies print, as a table of small functions of named inputs.
+
+Energies are kWh, masses kg, inside; the ending of a name says the unit it is given or asked in.
+Stated energies are IT energy unless ``energy_includes_pue``; ``energy_*`` and ``operational_*``
+include the PUE, ``it_*`` never do. Nothing is rounded on the way: published intermediate figures
+are rounded for print, and to compute with them loses up to 11 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyprof.carbon.toml import refuse_unknown
+from pyprof.carbon.units import HOURS_PER_YEAR, KG_PER_LB, require_number
+from pyprof.errors import UsageError
+
+_ENERGY = {"wh": 1e-3, "kwh": 1.0, "mwh": 1e3, "gwh": 1e6}
+_MASS = {"g": 1e-3, "kg": 1.0, "t": 1e3, "lb": KG_PER_LB}
+_POWER = {"watts": 1.0, "kw": 1e3}
+
+_ENERGY_INPUTS = (
+    "energy",
+    "total",
+    "dynamic",
+    "idle",
+    "infrastructure",
+    "gpu",
+    "cpu",
+    "ram",
+    "training",
+    "finetuning",
+)
+_MASS_INPUTS = ("server_embodied", "gpu_embodied", "embodied", "sci_embodied")
+_SYNONYMS = {
+    "device_hours": "gpu_hours",
+    "reserved_device_hours": "reserved_gpu_hours",
+    "gpus": "devices",
+    "nodes": "servers",
+    "node_hours": "server_hours",
+    "reserved_node_hours": "reserved_server_hours",
+}
+_POWER_INPUTS = ("gpu", "device")
+_PLAIN_INPUTS = (
+    "gpu_hours",
+    "server_hours",
+    "reserved_gpu_hours",
+    "reserved_server_hours",
+    "hours",
+    "days",
+    "window_days",
+    "days_divisor",
+    "devices",
+    "servers",
+    "gpus_per_server",
+    "requests",
+    "requests_per_day",
+    "failed_requests",
+    "functional_units",
+    "lifetime_years",
+    "hours_per_year",
+    "utilisation",
+    "pue",
+    "time_reserved_hours",
+    "expected_lifespan_hours",
+    "resources_reserved",
+    "total_resources",
+)
+_FLAGS = ("energy_includes_pue",)
+
+
+def _spellings() -> dict[str, tuple[str, float]]:
+    """Every input name that is understood: its base name and what to multiply by."""
+    names = {name: (name, 1.0) for name in _PLAIN_INPUTS}
+    for stem in _ENERGY_INPUTS:
+        names.update({f"{stem}_{unit}": (f"{stem}_kwh", by) for unit, by in _ENERGY.items()})
+    for unit, by in _ENERGY.items():
+        names[f"rows_{unit}"] = ("rows_kwh", by)
+        for what in ("inference", "request"):
+            names[f"{unit}_per_{what}"] = ("kwh_per_request", by)
+    for stem in _MASS_INPUTS:
+        names.update({f"{stem}_{unit}": (f"{stem}_kg", by) for unit, by in _MASS.items()})
+    for stem in _POWER_INPUTS:
+        names.update({f"{stem}_{unit}": ("device_watts", by) for unit, by in _POWER.items()})
+    names.update({"watts_total": ("watts_total", 1.0), "kw_total": ("watts_total", 1e3)})
+    for mass, kg in _MASS.items():
+        for energy, kwh in (("kwh", 1.0), ("mwh", 1e3)):
+            names[f"factor_{mass}_per_{energy}"] = ("factor_kg_per_kwh", kg / kwh)
+    names.update({f"device_embodied_{unit}": names[f"gpu_embodied_{unit}"] for unit in _MASS})
+    names.update({other: (name, 1.0) for other, name in _SYNONYMS.items()})
+    return names
+
+
+INPUTS = _spellings()
+INPUT_NAMES = (*sorted(INPUTS), *_FLAGS)
+_USUAL_SPELLING = {"factor_kg_per_kwh": "factor_g_per_kwh", "device_watts": "gpu_watts"}
+_AT_LEAST_ONE = ("pue",)
+_ABOVE_ZERO = (
+    "days_divisor",
+    "window_days",
+    "gpus_per_server",
+    "requests",
+    "functional_units",
+    "lifetime_years",
+    "hours_per_year",
+    "utilisation",
+    "expected_lifespan_hours",
+    "total_resources",
+    "kwh_per_request",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The inputs of one case, in base units; ``where`` names the case in complaints."""
+
+    values: Mapping[str, float]
+    rows_kwh: tuple[float, ...] | None
+    energy_includes_pue: bool
+    where: str
+
+    def get(self, name: str) -> float | None:
+        """A value, or None."""
+        return self.values.get(name)
+
+    def need(self, name: str) -> float:
+        """A value that must be there."""
+        value = self.values.get(name)
+        if value is None:
+            asked = _USUAL_SPELLING.get(name, name)
+            raise UsageError(f"{self.where}: the input {asked!r} is missing")
+        return value
+
+    @property
+    def pue(self) -> float:
+        """The PUE; none given is 1."""
+        return self.values.get("pue", 1.0)
+
+
+Compute = Callable[[Inputs], float]
+
+
+def read_inputs(table: Mapping[str, Any], where: str) -> Inputs:
+    """Named inputs as written in a file; an unknown name is refused by name."""
+    refuse_unknown(table, INPUT_NAMES, where, "input")
+    values: dict[str, float] = {}
+    rows: tuple[float, ...] | None = None
+    for name, value in table.items():
+        if name in _FLAGS:
+            continue
+        base, by = INPUTS[name]
+        if base in values or (base == "rows_kwh" and rows is not None):
+            raise UsageError(f"{where}: {name!r} says again what another input says")
+        if base == "rows_kwh":
+            rows = _read_rows(value, by, f"{where}: {name}")
+        else:
+            values[base] = _read_value(value, base, f"{where}: {name}") * by
+    return Inputs(values, rows, _read_flag(table, where), where)
+
+
+def _read_value(value: object, base: str, what: str) -> float:
+    """One number within the range that its name allows."""
+    low = 1.0 if base in _AT_LEAST_ONE else 0.0
+    high = 1.0 if base == "utilisation" else math.inf
+    return require_number(value, what, low=low, high=high, above=base in _ABOVE_ZERO)
+
+
+def _read_rows(value: object, by: float, what: str) -> tuple[float, ...]:
+    """A list of numbers, or a table of them."""
+    items = list(value.values()) if isinstance(value, Mapping) else value
+    if not isinstance(items, list) or not items:
+        raise UsageError(f"{what} must be a list of numbers")
+    return tuple(require_number(item, what) * by for item in items)
+
+
+def _read_flag(table: Mapping[str, Any], where: str) -> bool:
+    """Whether the stated energies have the PUE inside."""
+    value = table.get("energy_includes_pue", False)
+    if not isinstance(value, bool):
+        raise UsageError(f"{where}: energy_includes_pue must be true or false")
+    return value
+
+
+def _stated_kwh(given: Inputs) -> float | None:
+    """The energy that the study states, as it stands there."""
+    for name in ("energy_kwh", "total_kwh"):
+        if given.get(name) is not None:
+            return given.get(name)
+    parts = ("dynamic_kwh", "idle_kwh", "infrastructure_kwh")
+    if given.get("dynamic_kwh") is not None:
+        return math.fsum(given.get(name) or 0.0 for name in parts)
+    if given.rows_kwh is not None:
+        return math.fsum(given.rows_kwh)
+    domains = [given.get(f"{name}_kwh") for name in ("gpu", "cpu", "ram")]
+    known = [kwh for kwh in domains if kwh is not None]
+    return math.fsum(known) if known else _stated_training(given)
+
+
+def _stated_training(given: Inputs) -> float | None:
+    """Training and fine-tuning, where a study states them one by one."""
+    training = given.get("training_kwh")
+    return None if training is None else training + (given.get("finetuning_kwh") or 0.0)
+
+
+def _estimated_kwh(given: Inputs) -> float:
+    """Device hours times watts; the watts are what the study took for them, often the TDP."""
+    whole = given.get("watts_total")
+    if whole is not None:
+        return whole * _clock_hours(given) / 1000.0
+    each = given.get("kwh_per_request")
+    if each is not None and given.get("device_watts") is None:
+        return each * given.need("requests")
+    return _device_hours(given) * given.need("device_watts") / 1000.0
+
+
+def _clock_hours(given: Inputs) -> float:
+    """Hours on the clock."""
+    hours = given.get("hours")
+    if hours is not None:
+        return hours
+    days = given.get("days")
+    if days is None:
+        raise UsageError(f"{given.where}: the input 'hours' or 'days' is missing")
+    return days * 24.0
+
+
+def _device_hours(given: Inputs) -> float:
+    """Hours of all devices summed."""
+    hours = given.get("gpu_hours")
+    if hours is not None:
+        return hours
+    devices = given.get("devices")
+    if devices is None:
+        raise UsageError(
+            f"{given.where}: an energy is missing: give energy_kwh, or gpu_hours (or devices and "
+            "hours) with gpu_watts"
+        )
+    return devices * _clock_hours(given)
+
+
+def it_energy(given: Inputs) -> float:
+    """IT energy, without the overhead of the facility."""
+    stated = _stated_kwh(given)
+    if stated is None:
+        idle = (given.get("idle_kwh") or 0.0) + (given.get("infrastructure_kwh") or 0.0)
+        return _estimated_kwh(given) + idle
+    return stated / given.need("pue") if given.energy_includes_pue else stated
+
+
+def energy(given: Inputs) -> float:
+    """Energy with the overhead of the facility, applied once."""
+    stated = _stated_kwh(given)
+    if stated is not None and given.energy_includes_pue:
+        return stated
+    if given.get("energy_kwh") is None:
+        _refuse_overhead_twice(given)
+    return it_energy(given) * given.pue
+
+
+def _refuse_overhead_twice(given: Inputs) -> None:
+    """A measured idle or infrastructure row and a PUE are two answers to one question."""
+    row = next((n for n in ("idle_kwh", "infrastructure_kwh") if given.get(n) is not None), None)
+    if row is not None and given.pue > 1.0:
+        raise UsageError(
+            f"{given.where}: {row} and a pue above 1 both describe the overhead: give one of them"
+        )
+
+
+def _overhead(given: Inputs) -> float:
+    """What a stated part of the energy is multiplied by."""
+    if given.energy_includes_pue:
+        return 1.0
+    _refuse_overhead_twice(given)
+    return given.pue
+
+
+def dynamic(given: Inputs) -> float:
+    """Energy of the work itself."""
+    stated = given.get("dynamic_kwh")
+    if stated is None:
+        stated = given.get("energy_kwh")
+    if stated is not None:
+        return stated * _overhead(given)
+    return _estimated_kwh(given) * given.pue
+
+
+def idle(given: Inputs) -> float:
+    """Energy of everything that is on while no work is done."""
+    return given.need("idle_kwh") * _overhead(given)
+
+
+def infrastructure(given: Inputs) -> float:
+    """Energy of what surrounds the devices."""
+    return given.need("infrastructure_kwh") * _overhead(given)
+
+
+def rows_sum(given: Inputs) -> float:
+    """The sum of the rows of a table."""
+    if given.rows_kwh is None:
+        raise UsageError(f"{given.where}: the input 'rows_kwh' is missing")
+    return math.fsum(given.rows_kwh)
+
+
+def operational(given: Inputs) -> float:
+    """Carbon of the energy, overhead included."""
+    return energy(given) * given.need("factor_kg_per_kwh")
+
+
+def it_operational(given: Inputs) -> float:
+    """Carbon of the IT energy alone."""
+    return it_energy(given) * given.need("factor_kg_per_kwh")
+
+
+def _priced(part: Compute) -> Compute:
+    """The carbon of a part of the energy."""
+
+    def carbon(given: Inputs) -> float:
+        """Energy of the part times the factor."""
+        return part(given) * given.need("factor_kg_per_kwh")
+
+    return carbon
+
+
+def _life_hours(given: Inputs) -> float:
+    """Hours over which manufacturing is spread."""
+    year = given.values.get("hours_per_year", HOURS_PER_YEAR)
+    return given.need("lifetime_years") * year * given.values.get("utilisation", 1.0)
+
+
+def embodied_per_server_hour(given: Inputs) -> float:
+    """Manufacturing of a server per hour of its use."""
+    return given.need("server_embodied_kg") / _life_hours(given)
+
+
+def embodied_per_gpu_hour(given: Inputs) -> float:
+    """Manufacturing of a GPU per hour of its use."""
+    return given.need("gpu_embodied_kg") / _life_hours(given)
+
+
+def _held_gpu_hours(given: Inputs) -> float:
+    """Hours for which GPUs are held: the reserved ones where they are known."""
+    reserved = given.get("reserved_gpu_hours")
+    return _device_hours(given) if reserved is None else reserved
+
+
+def server_hours(given: Inputs) -> float:
+    """Hours for which servers are held."""
+    for name in ("reserved_server_hours", "server_hours"):
+        hours = given.get(name)
+        if hours is not None:
+            return hours
+    servers = given.get("servers")
+    if servers is not None:
+        return servers * _clock_hours(given)
+    return _held_gpu_hours(given) / given.need("gpus_per_server")
+
+
+def embodied_servers(given: Inputs) -> float:
+    """Share of the servers' manufacturing."""
+    return embodied_per_server_hour(given) * server_hours(given)
+
+
+def embodied_gpus(given: Inputs) -> float:
+    """Share of the GPUs' manufacturing."""
+    return embodied_per_gpu_hour(given) * _held_gpu_hours(given)
+
+
+def embodied(given: Inputs) -> float:
+    """Share of all manufacturing that is stated."""
+    stated = given.get("embodied_kg")
+    if stated is not None:
+        return stated
+    parts = []
+    if given.get("server_embodied_kg") is not None:
+        parts.append(embodied_servers(given))
+    if given.get("gpu_embodied_kg") is not None:
+        parts.append(embodied_gpus(given))
+    if not parts:
+        raise UsageError(
+            f"{given.where}: the input 'server_embodied_kg' or 'gpu_embodied_kg' is missing"
+        )
+    return math.fsum(parts)
+
+
+def total(given: Inputs) -> float:
+    """Operational carbon and manufacturing, where it is stated."""
+    names = ("embodied_kg", "server_embodied_kg", "gpu_embodied_kg")
+    made = embodied(given) if any(given.get(name) is not None for name in names) else 0.0
+    return operational(given) + _beside_energy(given) + made
+
+
+def _beside_energy(given: Inputs) -> float:
+    """Carbon of idle and infrastructure rows that stand beside an ``energy_kwh``, not in it."""
+    if given.get("energy_kwh") is None:
+        return 0.0
+    rows = [given.get(name) for name in ("idle_kwh", "infrastructure_kwh")]
+    beside = math.fsum(kwh for kwh in rows if kwh is not None)
+    return beside * _overhead(given) * given.need("factor_kg_per_kwh") if beside else 0.0
+
+
+def _share(part: Compute, whole: Compute) -> Compute:
+    """One quantity as a fraction of another."""
+
+    def share(given: Inputs) -> float:
+        """The fraction."""
+        return _divide(part(given), whole(given), given)
+
+    return share
+
+
+def _divide(above: float, below: float, given: Inputs) -> float:
+    """A ratio; a zero below has no answer."""
+    if below == 0.0:
+        raise UsageError(f"{given.where}: a share of nothing has no answer")
+    return above / below
+
+
+def _domain(name: str) -> Compute:
+    """The stated energy of one component."""
+
+    def stated(given: Inputs) -> float:
+        """As stated."""
+        return given.need(f"{name}_kwh")
+
+    return stated
+
+
+def _as_stated(given: Inputs) -> float:
+    """The whole that stated parts are shares of."""
+    stated = _stated_kwh(given)
+    return it_energy(given) if stated is None else stated
+
+
+def final_model(given: Inputs) -> float:
+    """The first row of a table: the final model, before its rehearsals."""
+    if given.rows_kwh is None:
+        raise UsageError(f"{given.where}: the input 'rows_kwh' is missing")
+    return given.rows_kwh[0]
+
+
+def _days(given: Inputs) -> float:
+    """The days that a study divides by: its own divisor before the true window."""
+    for name in ("days_divisor", "window_days", "days"):
+        days = given.get(name)
+        if days:
+            return days
+    hours = given.get("hours")
+    if not hours:
+        raise UsageError(f"{given.where}: the input 'days_divisor' or 'window_days' is missing")
+    return hours / 24.0
+
+
+def kg_per_day(given: Inputs) -> float:
+    """Operational carbon per day."""
+    if given.get("requests_per_day") is not None:
+        return kwh_per_day(given) * given.need("factor_kg_per_kwh")
+    return operational(given) / _days(given)
+
+
+def kg_per_window_day(given: Inputs) -> float:
+    """Operational carbon per day of the true window."""
+    return operational(given) / given.need("window_days")
+
+
+def kwh_per_day(given: Inputs) -> float:
+    """Energy per day."""
+    daily = given.get("requests_per_day")
+    if daily is not None:
+        return kwh_per_request(given) * daily
+    return energy(given) / _days(given)
+
+
+def kg_per_request(given: Inputs) -> float:
+    """Operational carbon per request."""
+    return kwh_per_request(given) * given.need("factor_kg_per_kwh")
+
+
+def kwh_per_request(given: Inputs) -> float:
+    """Energy per request, whether it was served or failed."""
+    stated = given.get("kwh_per_request")
+    return energy(given) / given.need("requests") if stated is None else stated * _overhead(given)
+
+
+def kwh_per_served_request(given: Inputs) -> float:
+    """Energy per request that was served."""
+    served = given.need("requests") - given.need("failed_requests")
+    if served <= 0.0:
+        raise UsageError(f"{given.where}: no request was served")
+    return energy(given) / served
+
+
+def requests_per_hour(given: Inputs) -> float:
+    """Requests per hour of the true window."""
+    days = given.get("window_days") or _days(given)
+    return given.need("requests") / (days * 24.0)
+
+
+def parity(given: Inputs) -> float:
+    """Requests after which use has taken as much energy as making the model."""
+    return it_energy(given) / given.need("kwh_per_request")
+
+
+def parity_days(given: Inputs) -> float:
+    """Days of use after which use has taken as much energy as making the model."""
+    return _divide(parity(given), given.need("requests_per_day"), given)
+
+
+def kwh_per_1000_requests(given: Inputs) -> float:
+    """Energy per thousand requests."""
+    return 1000.0 * kwh_per_request(given)
+
+
+def sci_embodied(given: Inputs) -> float:
+    """M of the SCI: total embodied x time share x resource share."""
+    made = given.need("sci_embodied_kg")
+    time_share = given.need("time_reserved_hours") / given.need("expected_lifespan_hours")
+    reserved, whole = given.get("resources_reserved"), given.get("total_resources")
+    return made * time_share * (1.0 if reserved is None or whole is None else reserved / whole)
+
+
+def sci(given: Inputs) -> float:
+    """(O + M) per R."""
+    has_own = given.get("sci_embodied_kg") is not None
+    made = sci_embodied(given) if has_own else embodied(given)
+    units = given.get("functional_units") or given.need("requests")
+    return (operational(given) + made) / units
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A figure that can be asked for: its function, its unit and whether models add up."""
+
+    compute: Compute
+    unit: float
+    adds_up: bool
+
+    def of(self, given: Inputs) -> float:
+        """The figure in the unit of its name."""
+        return self.compute(given) / self.unit
+
+
+def _quantities() -> dict[str, Quantity]:
+    """Every quantity that is understood, by name."""
+    table: dict[str, Quantity] = {}
+    energies: dict[str, Compute] = {
+        "energy": energy,
+        "it_energy": it_energy,
+        "dynamic": dynamic,
+        "idle": idle,
+        "infrastructure": infrastructure,
+        "rows_sum": rows_sum,
+    }
+    for stem, compute in energies.items():
+        for unit, by in _ENERGY.items():
+            table[f"{stem}_{unit}"] = Quantity(compute, by, True)
+    masses: dict[str, Compute] = {
+        "operational": operational,
+        "it_operational": it_operational,
+        "dynamic": _priced(dynamic),
+        "idle": _priced(idle),
+        "infrastructure": _priced(infrastructure),
+        "embodied": embodied,
+        "embodied_servers": embodied_servers,
+        "embodied_gpus": embodied_gpus,
+        "total": total,
+        "sci_embodied": sci_embodied,
+    }
+    for stem, compute in masses.items():
+        for unit, by in _MASS.items():
+            table[f"{stem}_{unit}"] = Quantity(compute, by, True)
+    rates: dict[str, Compute] = {
+        "embodied_{}_per_server_hour": embodied_per_server_hour,
+        "embodied_{}_per_gpu_hour": embodied_per_gpu_hour,
+        "{}_per_day": kg_per_day,
+        "{}_per_window_day": kg_per_window_day,
+        "{}_per_request": kg_per_request,
+        "sci_{}_per_unit": sci,
+    }
+    for pattern, compute in rates.items():
+        for unit, by in _MASS.items():
+            table[pattern.format(unit)] = Quantity(compute, by, False)
+    energy_rates: dict[str, Compute] = {
+        "{}_per_day": kwh_per_day,
+        "{}_per_request": kwh_per_request,
+        "{}_per_1000_requests": kwh_per_1000_requests,
+        "{}_per_served_request": kwh_per_served_request,
+    }
+    for pattern, compute in energy_rates.items():
+        for unit, by in _ENERGY.items():
+            table[pattern.format(unit)] = Quantity(compute, by, False)
+    shares: dict[str, Compute] = {
+        "gpu_share": _share(_domain("gpu"), _as_stated),
+        "cpu_share": _share(_domain("cpu"), _as_stated),
+        "ram_share": _share(_domain("ram"), _as_stated),
+        "final_model_share": _share(final_model, _as_stated),
+        "dynamic_share": _share(_priced(dynamic), total),
+        "idle_share": _share(_priced(idle), total),
+        "infrastructure_share": _share(_priced(infrastructure), total),
+        "embodied_share": _share(embodied, total),
+    }
+    plain: dict[str, Compute] = {
+        **shares,
+        "requests_per_hour": requests_per_hour,
+        "parity_requests": parity,
+        "parity_inferences": parity,
+        "parity_days": parity_days,
+    }
+    table.update({name: Quantity(compute, 1.0, False) for name, compute in plain.items()})
+    for name, compute in (("gpu_hours", _device_hours), ("server_hours", server_hours)):
+        table[name] = Quantity(compute, 1.0, True)
+    return table
+
+
+QUANTITIES = _quantities()
+
+
+def find_quantity(name: object, where: str) -> Quantity:
+    """The quantity of that name; an unknown one is refused by name."""
+    if not isinstance(name, str):
+        raise UsageError(f"{where}: quantity must be a text, not {name!r}")
+    refuse_unknown([name], QUANTITIES, where, "quantity")
+    return QUANTITIES[name]
