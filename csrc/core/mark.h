@@ -2,10 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace pyprof {
@@ -30,29 +34,51 @@ struct Mark {
 class MarkLog {
  public:
   static constexpr uint32_t kMaxNames = 10000;
+  MarkLog();
+  ~MarkLog();
   uint32_t intern(std::string_view name);
   void append(const Mark& mark);
-  // Takes the marks so far away as one frame (names that are new since the last drain included);
-  // empty if there are none.
+  // Takes the marks so far away as frames (names that are new since the last drain included); empty
+  // if there are none.
   std::vector<uint8_t> drain();
   uint64_t pending() const;
   void clear();  // for the child of a fork: forgets marks and names
 
  private:
-  mutable std::mutex mutex_;
-  std::vector<Mark> marks_;
-  std::vector<std::string> names_;
-  size_t drained_names_ = 0;
-  uint64_t seq_ = 0;
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view name) const { return std::hash<std::string_view>{}(name); }
+  };
+  struct State {
+    std::mutex mutex;
+    std::vector<Mark> marks;
+    std::vector<std::string> names;
+    std::unordered_map<std::string, uint32_t, Hash, std::equal_to<>> index_of;
+    size_t drained_names = 0;
+    uint64_t seq = 0;
+  };
+  std::unique_ptr<State> state_;
 };
 
 struct MarkFrame {
-  uint64_t seq = 0;
+  uint64_t seq = 0;  // of its first mark: counts the marks of the process from 0
   std::vector<std::pair<uint32_t, std::string>> names;
   std::vector<Mark> marks;
 };
 
-// Same outer form as a channel frame, magic "PYM1": length, CRC-32C, seq, counts, then varints.
+// Same outer form as a channel frame, magic "PYM1":
+//
+//   offset size
+//   0      12   magic, length, CRC-32C
+//   12     8    sequence number of the first mark
+//   20     4    number of names
+//   24     4    number of marks
+//   28     -    names: index, length in bytes (varints), UTF-8
+//          -    marks: kind | phase << 2 | flags << 4 (one byte), zigzag difference of the time in
+//               ns and of the token to the mark before, and for a beginning zigzag of token - parent
+//               (0: the root) and the name's index
+//
+// Long logs become several frames; each can be read without the others, apart from its names.
 void encode_marks(const MarkFrame& frame, std::vector<uint8_t>& out);
 struct DecodedMarks {
   std::vector<MarkFrame> frames;
