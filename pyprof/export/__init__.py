@@ -1,0 +1,1 @@
+"""Finished values written in one format each; nothing here measures or accounts."""
