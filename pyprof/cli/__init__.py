@@ -1,0 +1,22 @@
+"""The command: one module per verb, loaded when it is used.
+
+A verb's module has ``HELP``, ``EXAMPLES``, ``add_arguments(parser)`` and ``run(args) -> int``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: The table of verbs, in the order of the help, each with its line there.
+VERBS = {
+    "run": "measure a command: its energy and carbon, stage by stage",
+    "report": "account for a recording again, for any zone, as text or JSON",
+    "doctor": "what can be read on this machine, why not the rest, and the remedy",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and gives its exit status."""
+    from pyprof.cli.command import run_command
+
+    return run_command(argv)

@@ -1,0 +1,97 @@
+"""``pyprof report``: a recording accounted for again."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from pyprof.cli import options
+from pyprof.errors import UsageError
+from pyprof.export.terminal import usable_width, wants_colour, write
+
+if TYPE_CHECKING:
+    from pyprof.carbon import Scenario
+    from pyprof.energy import EnergyReport
+
+NAME = "report"
+HELP = "Account for a recording again: any zone, any PUE, as text or JSON."
+EXAMPLES = """\
+examples:
+  pyprof report train.pyprof
+  pyprof report train.pyprof --zone DE --pue 1.3
+  pyprof report train.pyprof --json | jq .total.energy_kwh
+  pyprof report train.pyprof.d              a run that was cut short
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of this verb."""
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a recording, or a run's folder")
+    parser.add_argument("--json", nargs="?", const="-", metavar="OUT", help="JSON (alone: stdout)")
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite what exists")
+    options.add_place(parser)
+    parser.add_argument("--kind", choices=("lifecycle", "direct"), help="kind of grid factor")
+    group = parser.add_argument_group("text").add_mutually_exclusive_group()
+    group.add_argument("--stages", type=int, metavar="N", help="show the N largest stages (20)")
+    group.add_argument("--all", action="store_true", help="show all stages")
+    parser.add_argument("--no-colour", "--no-color", action="store_true", help="no escapes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the report."""
+    from pyprof.recording import load
+
+    if args.file is None and args.json not in (None, "-"):
+        args.file, args.json = args.json, "-"  # pyprof report --json FILE
+    if args.file is None:
+        raise UsageError("no recording given: write 'pyprof report FILE'")
+    if args.stages is not None and args.stages < 1:
+        raise UsageError(f"--stages must be at least 1, not {args.stages}")
+    scenario = options.scenario(args)
+    report = price(load(args.file).report(), scenario)
+    if args.json is None:
+        write(sys.stdout, _text(report, args, scenario))
+    else:
+        from pyprof.export.json import report_json
+
+        _write_json(args.json, report_json(report), args.force)
+    return 0
+
+
+def price(report: EnergyReport, scenario: Scenario) -> EnergyReport:
+    """``report`` with its footprint, if a place is set."""
+    from dataclasses import replace
+
+    from pyprof.carbon import account
+
+    return replace(report, footprint=account(report, scenario) if scenario.has_place else None)
+
+
+def _text(report: EnergyReport, args: argparse.Namespace, scenario: Scenario) -> str:
+    """The report as the terminal, the pipe and the flags want it."""
+    from pyprof.export.text import DEFAULT_STAGES, render
+
+    return render(
+        report,
+        colour=not args.no_colour and wants_colour(sys.stdout),
+        width=usable_width(),
+        stages=None if args.all else args.stages or DEFAULT_STAGES,
+        kind=scenario.kind,
+        pue=scenario.pue,
+    )
+
+
+def _write_json(target: str, text: str, overwrite: bool) -> None:
+    """To stdout or to a file."""
+    if target == "-":
+        write(sys.stdout, text)
+        return
+    try:
+        with open(target, "w" if overwrite else "x", encoding="ascii") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{target} exists: give another name, or -f to overwrite it") from None
+    except OSError as error:
+        raise UsageError(f"{target} can't be written: {os.strerror(error.errno or 0)}") from None
