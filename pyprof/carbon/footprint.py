@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from pyprof.carbon.aside import Aside, make_aside
 from pyprof.carbon.bounds import (
     ANNUAL_FACTOR,
     PUE_PROVIDER,
@@ -17,15 +18,16 @@ from pyprof.carbon.bounds import (
     merge_terms,
 )
 from pyprof.carbon.factor import USER_SOURCE, Factor
-from pyprof.carbon.grid import Resolution
 from pyprof.carbon.ledger import (
     Ledger,
     ReportLike,
+    TimedReport,
     check_phase,
     join_ledgers,
     ledger_from_kwh,
     ledger_from_report,
 )
+from pyprof.carbon.pricing import Prices, price_entries
 from pyprof.carbon.scenario import Scenario
 from pyprof.carbon.units import kwh_from_j
 from pyprof.errors import UsageError
@@ -50,8 +52,10 @@ class Footprint:
     by_stage: Mapping[str, float | None]
     by_phase: Mapping[str, float | None]
     terms: tuple[Term, ...]
+    aside: Aside
     substituted: str | None = None
     beside: Factor | None = None
+    by_quality: tuple[tuple[str, float], ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -81,6 +85,7 @@ class Footprint:
             "beside": None if self.beside is None else self.beside.to_dict(),
             "terms": [term.to_dict() for term in self.terms],
             "dominating": None if widest is None else widest.cause,
+            **self.aside.to_dict(),
             "notes": list(self.notes),
             "scenario": self.scenario.to_dict(),
         }
@@ -88,7 +93,8 @@ class Footprint:
 
 def account(report: ReportLike, scenario: Scenario) -> Footprint:
     """The footprint of an energy report; without a zone or a factor it is refused."""
-    return price(ledger_from_report(report), scenario)
+    timed = report if isinstance(report, TimedReport) else None
+    return price(ledger_from_report(report), scenario, timed)
 
 
 def footprint(
@@ -105,7 +111,9 @@ def footprint(
     if (energy is None) == (energy_kwh is None):
         raise UsageError("give the energy once: as the first argument or as energy_kwh")
     given = energy if energy_kwh is None else energy_kwh
-    return price(ledger_of(given), scenario or Scenario())
+    choices = scenario or Scenario()
+    report = _report_of(given)
+    return price(ledger_of(given), choices) if report is None else account(report, choices)
 
 
 def ledger_of(energy: object) -> Ledger:
@@ -140,30 +148,34 @@ def _report_of(value: Any) -> ReportLike | None:
     return cast(ReportLike, report) if hasattr(report, "stage_rows") else None
 
 
-def price(ledger: Ledger, scenario: Scenario) -> Footprint:
-    """A ledger at the one factor of a scenario."""
-    resolution = scenario.resolve()
+def price(ledger: Ledger, scenario: Scenario, timed: TimedReport | None = None) -> Footprint:
+    """A ledger at the factor of a scenario, or at the intensity of each hour of ``timed``."""
     _refuse_overhead_twice(ledger, scenario)
-    factor = resolution.factor
-    kg_per_j = scenario.pue_multiplier * factor.kg_per_j
-    kg = None if ledger.energy_j is None else ledger.energy_j * kg_per_j
-    terms = merge_terms([*ledger.terms, *_account_terms(scenario, resolution)])
+    prices = price_entries(ledger, scenario, timed)
+    overhead = scenario.pue_multiplier
+    entries_kg = [_times(kg, overhead) for kg in prices.entries_kg]
+    kg = _times(prices.total_kg, overhead)
+    terms = merge_terms([*ledger.terms, *prices.terms, *_account_terms(scenario, prices)])
     low, high = (None, None) if kg is None else interval(kg, terms)
+    it_kwh = _it_kwh(ledger, scenario)
+    all_kwh = None if ledger.energy_j is None else kwh_from_j(ledger.energy_j) * overhead
     return Footprint(
         scenario=scenario,
-        zone=resolution.zone or None,
-        factors=(factor,),
+        zone=prices.zone,
+        factors=prices.factors,
         pue=scenario.pue,
-        energy_kwh=_it_kwh(ledger, scenario),
+        energy_kwh=it_kwh,
         kg_co2e=kg,
         low_kg=low,
         high_kg=high,
-        by_stage=_sum_by(((entry.path, entry.energy_j) for entry in ledger.entries), kg_per_j),
-        by_phase=_sum_by(((entry.phase, entry.energy_j) for entry in ledger.entries), kg_per_j),
+        by_stage=_sum_by((entry.path for entry in ledger.entries), entries_kg),
+        by_phase=_sum_by((entry.phase for entry in ledger.entries), entries_kg),
         terms=terms,
-        substituted=resolution.substituted,
-        beside=resolution.beside,
-        notes=_notes(ledger, scenario, resolution),
+        aside=make_aside(scenario, it_kwh, all_kwh, kg),
+        substituted=prices.substituted,
+        beside=prices.beside,
+        by_quality=ledger.by_quality,
+        notes=_notes(ledger, scenario, prices),
     )
 
 
@@ -184,50 +196,57 @@ def _refuse_overhead_twice(ledger: Ledger, scenario: Scenario) -> None:
         )
 
 
-def _account_terms(scenario: Scenario, resolution: Resolution) -> Iterable[Term]:
+def _account_terms(scenario: Scenario, prices: Prices) -> Iterable[Term]:
     """What the accounting itself adds to the doubt. A stated factor is taken at its word."""
-    if resolution.factor.source != USER_SOURCE:
+    if any(factor.source != USER_SOURCE for factor in prices.factors):
         yield Term("grid factor", ANNUAL_FACTOR, ANNUAL_FACTOR)
     multiplier = scenario.pue_multiplier
     if multiplier > 1.0:
-        place = resolution.place
+        place = prices.place
         is_mean = place is not None and place.pue == multiplier
         doubt = PUE_PROVIDER if is_mean else PUE_SITE
         # A facility never saves energy, so the lower side ends where the PUE is 1.
         yield Term("pue", min(doubt, 1.0 - 1.0 / multiplier), doubt)
 
 
-def _sum_by(pairs: Iterable[tuple[str, float | None]], kg_per_j: float) -> dict[str, float | None]:
+def _times(amount: float | None, by: float) -> float | None:
+    """A product; unknown stays unknown."""
+    return None if amount is None else amount * by
+
+
+def _sum_by(names: Iterable[str], kilograms: Iterable[float | None]) -> dict[str, float | None]:
     """Kilograms by name; a name with no known energy at all is None, not 0."""
-    joules: dict[str, list[float]] = {}
-    for name, energy_j in pairs:
-        known = joules.setdefault(name, [])
-        if energy_j is not None:
-            known.append(energy_j)
-    return {name: math.fsum(known) * kg_per_j if known else None for name, known in joules.items()}
+    sums: dict[str, list[float]] = {}
+    for name, kg in zip(names, kilograms, strict=True):
+        known = sums.setdefault(name, [])
+        if kg is not None:
+            known.append(kg)
+    return {name: math.fsum(known) if known else None for name, known in sums.items()}
 
 
-def _notes(ledger: Ledger, scenario: Scenario, resolution: Resolution) -> tuple[str, ...]:
+def _notes(ledger: Ledger, scenario: Scenario, prices: Prices) -> tuple[str, ...]:
     """What a reader of the figure must know, one sentence each."""
     return tuple(
         note
         for note in (
-            _pue_note(scenario, resolution),
+            _pue_note(scenario, prices),
             _unmeasured_note(ledger),
             _untold_note(ledger),
-            *resolution.factor.warnings(),
+            *(holding.said or "" for holding in scenario.embodied),
+            *prices.notes,
+            *(warning for factor in prices.factors for warning in factor.warnings()),
         )
         if note
     )
 
 
-def _pue_note(scenario: Scenario, resolution: Resolution) -> str:
+def _pue_note(scenario: Scenario, prices: Prices) -> str:
     """Whether the overhead of the facility is in the figure."""
     if scenario.energy_includes_pue:
         return "facility overhead is inside the energy given; no PUE was applied"
     if scenario.pue is not None:
         return f"facility overhead included: PUE {scenario.pue:g}, as given"
-    place = resolution.place
+    place = prices.place
     if place is not None and place.pue is not None:
         return (
             "facility overhead not included: no PUE given "

@@ -367,6 +367,8 @@ def _spelling(text: str) -> str:
     """``text`` without case, accents and doubled spaces."""
     import unicodedata
 
-    plain = unicodedata.normalize("NFKD", text.strip())
+    stripped = text.strip()
+    # A code has no accents: AÙ is not Australia.
+    plain = unicodedata.normalize("NFKD", stripped) if len(stripped) > 3 else stripped
     letters = "".join(char for char in plain if not unicodedata.combining(char))
     return " ".join(letters.casefold().replace("_", "-").split())

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from pyprof.carbon.factor import KINDS, LIFECYCLE, SIGNALS, Factor
 from pyprof.carbon.table import Row, read_rows
@@ -140,16 +141,18 @@ def cleanest(bins: Sequence[Bin], intensity: Intensity) -> tuple[Shift, ...]:
     return tuple(sorted(shifts, key=lambda shift: (shift.kg_co2e, shift.start_s)))
 
 
-def make_intensity(slots: Iterable[Slot], **provenance: str | None) -> Intensity:
-    """An intensity from slots in any order; overlaps and an empty series are refused."""
+def make_intensity(slots: Iterable[Slot], like: Intensity) -> Intensity:
+    """A series with the provenance of ``like``, from slots in any order.
+
+    Overlapping slots and an empty series are refused.
+    """
     ordered = tuple(sorted(slots, key=lambda slot: slot.start_s))
-    where = provenance.get("source") or "the intensity series"
     if not ordered:
-        raise UsageError(f"{where}: no value in it")
-    for before, after in zip(ordered, ordered[1:], strict=False):
+        raise UsageError(f"{like.source}: no value in it")
+    for before, after in pairwise(ordered):
         if after.start_s < before.end_s:
-            raise UsageError(f"{where}: two values for {utc_text(after.start_s)}")
-    return Intensity(ordered, **provenance)  # type: ignore[arg-type]  # names are the fields'
+            raise UsageError(f"{like.source}: two values for {utc_text(after.start_s)}")
+    return replace(like, slots=ordered)
 
 
 def read_intensity(path: str) -> Intensity:
@@ -166,14 +169,15 @@ def read_intensity(path: str) -> Intensity:
     ends = _ends(rows, starts)
     values = [row.number("g_per_kwh") for row in rows]
     slots = [Slot(s, e, g) for s, e, g in zip(starts, ends, values, strict=True)]
-    return make_intensity(
-        slots,
+    like = Intensity(
+        slots=(),
         zone=_same(rows, "zone", path) or None,
         kind=_one_of(_same(rows, "kind", path) or LIFECYCLE, KINDS, path),
         signal=_one_of(_same(rows, "signal", path) or "average", SIGNALS, path),
         source=_same(rows, "source", path) or path.rpartition("/")[2],
         licence=_same(rows, "licence", path),
     )
+    return make_intensity(slots, like)
 
 
 def parse_utc(text: str, where: str) -> float:
@@ -251,7 +255,7 @@ def _ends(rows: Sequence[Row], starts: Sequence[float]) -> list[float]:
     ordered = sorted(set(starts))
     if len(ordered) < 2:
         raise UsageError(f"{rows[0].where}: one value alone needs end_utc to say how long it holds")
-    steps = [after - before for before, after in zip(ordered, ordered[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(ordered)]
     usual = statistics.mode(steps)
     following = dict(zip(ordered, [*ordered[1:], ordered[-1] + usual], strict=True))
     return [min(following[start_s], start_s + usual) for start_s in starts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pyprof.carbon.bounds import Term, term_from_interval
 from pyprof.carbon.units import j_from_kwh, require_number
@@ -102,6 +102,21 @@ class ReportLike(Protocol):
     @property
     def channel_rows(self) -> Sequence[ChannelLike]:
         """All channels."""
+
+
+@runtime_checkable
+class TimedReport(ReportLike, Protocol):
+    """A report that also knows when its energy was used."""
+
+    def power_series(
+        self, path: str | None = None, phase: str | None = None
+    ) -> Sequence[tuple[float, float, float]]:
+        """Bins of (start, end, joules), in seconds of Unix time.
+
+        Without a path, the energy of all counted channels over the run. With a path, and a phase
+        where the path has several, the energy that is the row's own (``self_energy_j``), so that
+        over all rows the bins add up to those of the run.
+        """
 
 
 @dataclass(frozen=True, slots=True)

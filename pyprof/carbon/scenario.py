@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
-from pyprof.carbon.factor import KINDS, LIFECYCLE, check_kind, user_factor
+from pyprof.carbon.factor import LIFECYCLE, check_kind, user_factor
 from pyprof.carbon.grid import Resolution, find_factor
 from pyprof.carbon.units import require_number
 from pyprof.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyprof.carbon.embodied import Holding
+    from pyprof.carbon.intensity import Intensity
+    from pyprof.carbon.toml import Section
 
 NO_PLACE = (
     "no place is set, so there is no footprint: give a zone (--zone FR, PYPROF_ZONE=FR, or "
     "zone = 'FR' under [tool.pyprof]) or a factor in g/kWh"
 )
+_TEXTS = ("zone", "factor_table", "currency", "market_source", "functional_unit")
+# name: (low, high, whether low itself is excluded)
+_NUMBERS = {
+    "pue": (1.0, float("inf"), False),
+    "factor_g_per_kwh": (0.0, float("inf"), False),
+    "market_g_per_kwh": (0.0, float("inf"), False),
+    "wue_l_per_kwh": (0.0, float("inf"), False),
+    "water_l_per_kwh": (0.0, float("inf"), False),
+    "loss_fraction": (0.0, 0.99, False),
+    "price_per_kwh": (0.0, float("inf"), False),
+    "idle_share": (0.0, 1.0, False),
+    "functional_units": (0.0, float("inf"), True),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """Where and how energy becomes carbon. Nothing is assumed: what is None is left out.
 
-    ``factor_g_per_kwh`` overrides the tables and ``zone`` is then only a label. ``pue`` is
-    applied once, to IT energy; with ``energy_includes_pue`` it is known to be inside already
-    and is not applied again. ``factor_table`` is a user's CSV in the shape of the shipped one.
+    ``factor_g_per_kwh`` overrides the tables and ``zone`` is then only a label; ``intensity`` is
+    a CSV, or a series, that prices every hour by itself. ``pue`` is applied once, to IT energy;
+    with ``energy_includes_pue`` it is known to be inside already and is not applied again.
+    ``factor_table`` is a user's CSV in the shape of the shipped one.
+
+    Beside the total, never in it: ``market_g_per_kwh`` (the user's contracts), ``loss_fraction``
+    (share of generation lost in the grid), ``wue_l_per_kwh`` (water on site, per IT kWh) and
+    ``water_l_per_kwh`` (off site, per kWh), ``price_per_kwh``, ``embodied`` (hardware held),
+    ``idle_share`` (of the energy) and ``functional_units`` of ``functional_unit``.
     """
 
     zone: str | None = None
@@ -31,29 +56,52 @@ class Scenario:
     kind: str = LIFECYCLE
     energy_includes_pue: bool = False
     factor_table: str | None = None
+    intensity: str | Intensity | None = None
+    market_g_per_kwh: float | None = None
+    market_source: str | None = None
+    loss_fraction: float | None = None
+    wue_l_per_kwh: float | None = None
+    water_l_per_kwh: float | None = None
+    price_per_kwh: float | None = None
+    currency: str | None = None
+    idle_share: float | None = None
+    functional_unit: str | None = None
+    functional_units: float | None = None
+    embodied: tuple[Holding, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what can't be, in one sentence."""
-        _check_text(self.zone, "zone")
-        _check_text(self.factor_table, "factor_table")
+        for name in _TEXTS:
+            _check_text(getattr(self, name), name)
+        for name, (low, high, above) in _NUMBERS.items():
+            value = getattr(self, name)
+            if value is not None:
+                require_number(value, name, low=low, high=high, above=above)
         check_kind(self.kind)
-        _check_optional(self.pue, "pue", low=1.0)
-        _check_optional(self.factor_g_per_kwh, "factor_g_per_kwh")
         if not isinstance(self.energy_includes_pue, bool):
             raise UsageError("energy_includes_pue must be true or false")
+        if self.price_per_kwh is not None and self.currency is None:
+            raise UsageError("price_per_kwh needs a currency, such as 'EUR'")
+        object.__setattr__(self, "embodied", tuple(self.embodied))
 
     @property
     def has_place(self) -> bool:
         """Whether a footprint can be given at all."""
+        places = (self.zone, self.factor_g_per_kwh, self.intensity)
+        return any(place is not None for place in places)
+
+    @property
+    def has_annual_factor(self) -> bool:
+        """Whether there is a factor beside a series, for the hours it lacks."""
         return self.zone is not None or self.factor_g_per_kwh is not None
 
     @property
     def pue_multiplier(self) -> float:
-        """What IT energy is multiplied by; 1 where nothing is to be added."""
+        """What the given energy is multiplied by; 1 where nothing is to be added."""
         return 1.0 if self.pue is None or self.energy_includes_pue else self.pue
 
     def resolve(self) -> Resolution:
-        """The factor of this scenario; without a place it is refused, never guessed."""
+        """The annual factor of this scenario; without a place it is refused, never guessed."""
         if self.factor_g_per_kwh is not None:
             factor = user_factor(self.factor_g_per_kwh, self.kind, self.zone)
             return Resolution(self.zone or "", factor)
@@ -61,28 +109,78 @@ class Scenario:
             raise UsageError(NO_PLACE)
         return find_factor(self.zone, self.kind, self.factor_table)
 
+    def load_intensity(self) -> Intensity | None:
+        """The series of this scenario, read if it is a file."""
+        if not isinstance(self.intensity, str):
+            return self.intensity
+        from pyprof.carbon.intensity import read_intensity
+
+        return read_intensity(self.intensity)
+
     def to_dict(self) -> dict[str, Any]:
-        """The choices as JSON values."""
-        return {
-            "zone": self.zone,
-            "pue": self.pue,
-            "factor_g_per_kwh": self.factor_g_per_kwh,
-            "kind": self.kind,
-            "energy_includes_pue": self.energy_includes_pue,
-            "factor_table": self.factor_table,
-        }
+        """Every choice as JSON values, the defaults included."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        series = self.intensity
+        plain["intensity"] = getattr(series, "source", series)
+        plain["embodied"] = [holding.to_dict() for holding in self.embodied]
+        return plain
+
+
+def read_scenario(path: str) -> Scenario:
+    """A scenario from a TOML file; unknown keys are refused by name."""
+    from pyprof.carbon.toml import Section, check_schema, read_toml
+
+    table = read_toml(path)
+    check_schema(table, path)
+    section = Section(table, path)
+    section.get("schema")
+    scenario = scenario_from_section(section)
+    section.finish()
+    return scenario
+
+
+def scenario_from_section(
+    section: Section, base: Scenario | None = None, *, folder: str = ""
+) -> Scenario:
+    """A scenario from one table; what it leaves out comes from ``base``.
+
+    Relative paths count from ``folder``.
+    """
+    import os
+
+    from pyprof.carbon.embodied import read_holding
+
+    choices = _inherited(base)
+    texts = {name: section.text(name) for name in (*_TEXTS, "kind", "intensity")}
+    numbers = {
+        name: section.number(name, low=low, high=high, above=above)
+        for name, (low, high, above) in _NUMBERS.items()
+    }
+    choices.update({name: value for name, value in texts.items() if value is not None})
+    choices.update({name: value for name, value in numbers.items() if value is not None})
+    for name in ("intensity", "factor_table"):
+        if texts[name] is not None:
+            choices[name] = os.path.join(folder, str(texts[name]))
+    if section.has("energy_includes_pue"):
+        choices["energy_includes_pue"] = section.flag("energy_includes_pue")
+    holdings = tuple(read_holding(item) for item in section.sections("embodied"))
+    if holdings:
+        choices["embodied"] = holdings
+    try:
+        return Scenario(**choices)
+    except UsageError as error:
+        raise UsageError(f"{section.where}: {error}") from None
+
+
+def _inherited(base: Scenario | None) -> dict[str, Any]:
+    """The choices of another scenario."""
+    if base is None:
+        return {}
+    choices: Mapping[str, Any] = {field.name: getattr(base, field.name) for field in fields(base)}
+    return dict(choices)
 
 
 def _check_text(value: object, what: str) -> None:
     """None or a text."""
     if value is not None and not isinstance(value, str):
         raise UsageError(f"{what} must be a text, not {value!r}")
-
-
-def _check_optional(value: object, what: str, low: float = 0.0) -> None:
-    """None or a number of at least ``low``."""
-    if value is not None:
-        require_number(value, what, low=low)
-
-
-__all__ = ["KINDS", "NO_PLACE", "Scenario"]

@@ -1,0 +1,189 @@
+"""HTTP with patience and memory: time-outs, few retries, a cache on disk that holds no secret."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyprof.errors import PyprofError
+
+LARGEST_ANSWER = 32 * 1024 * 1024
+_RETRIED = (429, 500, 502, 503, 504)
+
+
+class ProviderError(PyprofError):
+    """A provider that did not answer, or not with what it documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A status, the seconds the server asks to wait, and the body."""
+
+    status: int
+    retry_after_s: float | None
+    body: bytes
+
+
+def default_cache_dir() -> str:
+    """The user's cache folder for answers of providers."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "pyprof", "intensity")
+
+
+@dataclass
+class Client:
+    """GET with a time-out, retries on what may pass, and a cache.
+
+    The cache key is the address without anything secret; ``keep_s`` is how long an answer stays
+    good, and answers about the past stay good for long.
+    """
+
+    timeout_s: float = 10.0
+    retries: int = 3
+    longest_wait_s: float = 30.0
+    keep_s: float = 30 * 86400.0
+    cache_dir: str | None = ""
+    sleep: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        """An empty cache folder means the user's own; None means no cache."""
+        if self.cache_dir == "":
+            self.cache_dir = default_cache_dir()
+
+    def get(
+        self,
+        name: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        secret_query: str = "",
+        keep_s: float | None = None,
+    ) -> bytes:
+        """The body of a 200 answer. ``secret_query`` is sent, but never cached or shown."""
+        keep = self.keep_s if keep_s is None else keep_s
+        known = self._recall(url, keep)
+        if known is not None:
+            return known
+        body = self._ask(name, url, url + secret_query, headers or {})
+        self._remember(url, body)
+        return body
+
+    def get_json(
+        self,
+        name: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        keep_s: float | None = None,
+    ) -> Any:
+        """The body as JSON."""
+        body = self.get(name, url, headers, keep_s=keep_s)
+        try:
+            return json.loads(body)
+        except ValueError:
+            self.forget(url)
+            raise ProviderError(f"{name} answered something that is not JSON") from None
+
+    def forget(self, url: str) -> None:
+        """Drop a cached answer that turned out to be no answer."""
+        path = self._path(url)
+        if path is not None and os.path.exists(path):
+            os.unlink(path)
+
+    def _ask(self, name: str, shown: str, url: str, headers: Mapping[str, str]) -> bytes:
+        """Ask until there is an answer, or no more patience."""
+        wait_s = 0.5
+        for attempt in range(self.retries + 1):
+            reply = _send(name, url, headers, self.timeout_s)
+            if reply.status == 200:
+                return reply.body
+            last = attempt == self.retries
+            if last or reply.status not in (*_RETRIED, 0):
+                raise ProviderError(_refusal(name, shown, reply, attempt + 1))
+            asked = reply.retry_after_s
+            if asked is not None and asked > self.longest_wait_s:
+                raise ProviderError(
+                    f"{name} asks to wait {asked:.0f} s (too many requests): try again later"
+                )
+            self.sleep(wait_s if asked is None else asked)
+            wait_s *= 2.0
+        raise AssertionError("the loop always ends inside")
+
+    def _path(self, url: str) -> str | None:
+        """Where the answer to an address is kept."""
+        if self.cache_dir is None:
+            return None
+        digest = hashlib.sha256(url.encode()).hexdigest()
+        return os.path.join(self.cache_dir, digest)
+
+    def _recall(self, url: str, keep_s: float) -> bytes | None:
+        """A kept answer that is still good."""
+        path = self._path(url)
+        if path is None or keep_s <= 0.0:
+            return None
+        try:
+            if time.time() - os.stat(path).st_mtime > keep_s:
+                return None
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def _remember(self, url: str, body: bytes) -> None:
+        """Keep an answer; a full or read-only disk only costs the next request."""
+        path = self._path(url)
+        if path is None or self.cache_dir is None:
+            return
+        try:
+            os.makedirs(self.cache_dir, mode=0o700, exist_ok=True)
+            partial = f"{path}.{os.getpid()}"
+            with open(partial, "wb") as file:
+                file.write(body)
+            os.replace(partial, path)
+        except OSError:
+            return
+
+
+def _send(name: str, url: str, headers: Mapping[str, str], timeout_s: float) -> Reply:
+    """One request; a connection that fails is status 0."""
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    request = urllib.request.Request(url, headers={"User-Agent": "pyprof", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            body = answer.read(LARGEST_ANSWER + 1)
+            if len(body) > LARGEST_ANSWER:
+                raise ProviderError(f"{name} answered more than {LARGEST_ANSWER} bytes")
+            return Reply(answer.status, None, body)
+    except urllib.error.HTTPError as error:
+        with error:
+            wait_s = _seconds(error.headers.get("Retry-After"))
+            return Reply(error.code, wait_s, error.read(2000))
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        return Reply(0, None, str(reason).encode())
+
+
+def _seconds(text: str | None) -> float | None:
+    """A Retry-After in seconds; its date form is treated as unknown."""
+    return float(text) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def _refusal(name: str, shown: str, reply: Reply, attempts: int) -> str:
+    """Why there is no answer, in one sentence without secrets."""
+    host = shown.partition("?")[0]
+    if reply.status == 0:
+        why = " ".join(reply.body.decode("utf-8", "replace").split())
+        return f"{name} can't be reached at {host} ({why}; {attempts} attempts)"
+    if reply.status in (401, 403):
+        return f"{name} refused the credentials (HTTP {reply.status}): check the token"
+    if reply.status == 404:
+        return f"{name} has nothing at {host} (HTTP 404): check the zone and the time"
+    return f"{name} answered HTTP {reply.status} at {host} ({attempts} attempts)"

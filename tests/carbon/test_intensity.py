@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_double import make_report
+
+from pyprof.carbon import Scenario, account, footprint
+from pyprof.carbon.intensity import (
+    Intensity,
+    Slot,
+    cleanest,
+    make_intensity,
+    parse_utc,
+    read_intensity,
+    utc_text,
+    weigh,
+)
+from pyprof.errors import UsageError
+
+HOUR = 3600.0
+DAY = [h * HOUR for h in range(24)]
+
+
+def hourly(values, start_s: float = 0.0) -> Intensity:
+    slots = [Slot(start_s + i * HOUR, start_s + (i + 1) * HOUR, v) for i, v in enumerate(values)]
+    return make_intensity(slots, Intensity((), source="test"))
+
+
+class Timed:
+    """A report whose stages have a power curve each; the run's is their sum."""
+
+    def __init__(self, series) -> None:
+        self._series = series
+        rows = [(path, phase, math.fsum(b[2] for b in s)) for (path, phase), s in series.items()]
+        report = make_report(rows)
+        self.total, self.stage_rows = report.total, report.stage_rows
+        self.channel_rows = report.channel_rows
+
+    def power_series(self, path=None, phase=None):
+        if path is None:
+            return [b for bins in self._series.values() for b in bins]
+        return self._series[(path, phase)]
+
+
+def test_an_anti_phase_day_differs_by_the_exact_analytic_amount() -> None:
+    # power 1000 W +- 600 W, intensity 300 g -+ 200 g: high when the grid is clean
+    power = [1600.0 if h < 12 else 400.0 for h in range(24)]
+    grid = hourly([100.0 if h < 12 else 500.0 for h in range(24)])
+    bins = [(at, at + HOUR, watts * HOUR) for at, watts in zip(DAY, power, strict=True)]
+    report = Timed({("", "training"): bins})
+    over_time = account(report, Scenario(intensity=grid)).kg_co2e
+    mean = footprint({"training": 24.0}, Scenario(factor_g_per_kwh=300)).kg_co2e
+    assert mean == pytest.approx(7.2)
+    # the covariance of the two square waves: 24 h x (-0.6 kW x 0.2 kg/kWh)
+    assert over_time - mean == pytest.approx(24 * -0.6 * 0.2, rel=1e-12)
+
+
+def test_a_sine_day_differs_by_half_the_product_of_its_amplitudes() -> None:
+    steps, span = 24 * 60, 24 * HOUR
+    step = span / steps
+    angle = [2 * math.pi * (i + 0.5) / steps for i in range(steps)]
+    bins = [
+        (i * step, (i + 1) * step, (1 + 0.5 * math.sin(a)) * 3.6e6 * step / HOUR)
+        for i, a in enumerate(angle)
+    ]
+    slots = [Slot(i * step, (i + 1) * step, 300 - 100 * math.sin(a)) for i, a in enumerate(angle)]
+    grid = make_intensity(slots, Intensity((), source="sine"))
+    assert weigh(bins, grid).grams == pytest.approx(24 * (300 - 0.5 * 100 / 2), rel=1e-9)
+
+
+values = st.lists(st.floats(0, 1000), min_size=24, max_size=24)
+energies = st.lists(st.floats(0, 1e9), min_size=1, max_size=24)
+
+
+@given(values, energies, st.integers(2, 7))
+def test_splitting_a_bin_changes_nothing(grid_values, joules, parts: int) -> None:
+    grid = hourly(grid_values)
+    bins = [(i * 3000.0, (i + 1) * 3000.0, j) for i, j in enumerate(joules)]
+    fine = [
+        (s + (e - s) * k / parts, s + (e - s) * (k + 1) / parts, j / parts)
+        for s, e, j in bins
+        for k in range(parts)
+    ]
+    assert weigh(fine, grid).grams == pytest.approx(weigh(bins, grid).grams, rel=1e-9, abs=1e-9)
+
+
+@given(values, energies)
+def test_a_series_stays_between_its_extremes(grid_values, joules) -> None:
+    grid = hourly(grid_values)
+    bins = [(i * 3000.0, (i + 1) * 3000.0, j) for i, j in enumerate(joules)]
+    kwh = math.fsum(joules) / 3.6e6
+    grams = weigh(bins, grid).grams
+    assert min(grid_values) * kwh * (1 - 1e-9) <= grams <= max(grid_values) * kwh * (1 + 1e-9)
+
+
+def test_every_stage_is_priced_at_its_own_hours_and_they_add_up() -> None:
+    report = Timed(
+        {
+            ("", "training"): [(0.0, 2 * HOUR, 7.2e6)],
+            ("night", "training"): [(0.0, HOUR, 3.6e6)],
+            ("noon", "deployment"): [(HOUR, 2 * HOUR, 3.6e6)],
+        }
+    )
+    result = account(report, Scenario(intensity=hourly([100.0, 500.0]), pue=1.5))
+    assert result.by_stage == {
+        "": pytest.approx(0.9),
+        "night": pytest.approx(0.15),
+        "noon": pytest.approx(0.75),
+    }
+    assert math.fsum(result.by_stage.values()) == pytest.approx(result.kg_co2e)
+    assert result.factors[0].g_per_kwh == pytest.approx(300.0)
+
+
+def test_hours_without_a_value_are_not_invented() -> None:
+    grid = make_intensity([Slot(0, HOUR, 100.0)], Intensity((), source="short.csv"))
+    report = Timed({("", "training"): [(0.0, 2 * HOUR, 7.2e6)]})
+    with pytest.raises(UsageError, match=r"short.csv has no value for 50.0% of the energy"):
+        account(report, Scenario(intensity=grid))
+    filled = account(report, Scenario(intensity=grid, zone="FR"))
+    assert filled.kg_co2e == pytest.approx(0.1 + 0.04418)
+    assert len(filled.factors) == 2
+    assert any("50.0% of the energy" in note for note in filled.notes)
+
+
+def test_gaps_are_never_filled_with_another_kind() -> None:
+    grid = make_intensity([Slot(0, HOUR, 100.0)], Intensity((), kind="direct", source="x"))
+    report = Timed({("", "training"): [(0.0, 2 * HOUR, 7.2e6)]})
+    with pytest.raises(UsageError, match="never mixed"):
+        account(report, Scenario(intensity=grid, zone="FR"))
+
+
+def test_a_bare_figure_has_no_hours() -> None:
+    with pytest.raises(UsageError, match="needs energy over time"):
+        footprint({"training": 1.0}, Scenario(intensity=hourly([1.0])))
+
+
+def test_the_cleanest_time_to_have_run() -> None:
+    grid = hourly([300, 200, 100, 100, 200, 300])
+    shifts = cleanest([(5 * HOUR, 6 * HOUR, 3.6e6), (6 * HOUR, 7 * HOUR, 3.6e6)], grid)
+    assert shifts[0].start_s == 2 * HOUR
+    assert shifts[0].kg_co2e == pytest.approx(0.2)
+    assert len(shifts) == 5
+
+
+def write(tmp_path, text: str) -> str:
+    path = tmp_path / "grid.csv"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_series_from_a_csv(tmp_path) -> None:
+    path = write(
+        tmp_path,
+        "# a comment\n"
+        "start_utc,g_per_kwh,zone,source\n"
+        "2026-01-01T00:00Z,50,FR,my grid\n"
+        "2026-01-01T01:00:00+00:00,60,FR,my grid\n"
+        "2026-01-01 02:00,70,FR,my grid\n"
+        "2026-01-01T04:00Z,90,FR,my grid\n",
+    )
+    grid = read_intensity(path)
+    assert (grid.zone, grid.source, grid.kind) == ("FR", "my grid", "lifecycle")
+    assert utc_text(grid.slots[2].end_s) == "2026-01-01T03:00Z"
+    assert utc_text(grid.slots[3].start_s) == "2026-01-01T04:00Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("start_utc,g_per_kwh\n", "no value"),
+        ("start_utc,g_per_kwh\n2026-01-01T00:00Z,50\n", "end_utc"),
+        ("start_utc,g_per_kwh\nyesterday,50\n0,1\n", "line 2: not a time"),
+        ("start_utc,g_per_kwh\n0,much\n3600,1\n", "line 2: g_per_kwh is not a number"),
+        ("start_utc,g_per_kwh\n0,-4\n3600,1\n", "at least 0"),
+        ("start_utc,g_per_kwh\n0,nan\n3600,1\n", "finite"),
+        ("start_utc,g_per_kwh\n0,1\n0,2\n3600,1\n", "two values"),
+        ("start_utc,g_per_kwh,kind\n0,1,direct\n3600,1,lifecycle\n", "differs between rows"),
+        ("start_utc,g_per_kwh,kind\n0,1,green\n3600,1,green\n", "'green' is not one of"),
+        ("start_utc,end_utc,g_per_kwh\n3600,0,1\n", "not after"),
+        ("when,g\n0,1\n", "lacks the column 'start_utc'"),
+        ("", "empty"),
+    ],
+)
+def test_a_bad_series_is_one_sentence(tmp_path, text: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        read_intensity(write(tmp_path, text))
+
+
+@given(st.integers(0, 4102444800))
+def test_times_round_trip_to_the_minute(unix_s: int) -> None:
+    assert parse_utc(utc_text(unix_s), "x") == unix_s - unix_s % 60
