@@ -1,0 +1,374 @@
+"""What is on this machine: sensors to sample, models for what has none, and what is unmeasured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from pyprof import bus, model
+from pyprof.energy import Source
+from pyprof.errors import SamplerError, UsageError
+from pyprof.simulate import Signal, read_signals
+from pyprof.visible import Gpu, owned_gpus
+
+try:
+    from pyprof import _native
+except ImportError as error:
+    raise SamplerError(
+        f"the native part of pyprof can't be loaded ({error}): install pyprof-energy again with "
+        "pip install --force-reinstall pyprof-energy"
+    ) from error
+
+MODELLED = "modelled"
+REPLAY = "replay"
+_NVML = "nvml"
+
+# The native source multiplies the driver's power limit with this to get the plausible limit.
+_PLAUSIBLE_OVER_LIMIT = 1.5
+# The driver averages utilisation over at most a second.
+_UTILISATION_WINDOW_NS = 1_000_000_000
+_MILLIWATT = 1e-3
+# On these modules the GPU's energy counter holds the CPU and its memory as well.
+_MODULES_WITH_CPU = ("GH200",)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where and how to look for hardware. ``sources`` None means all of them."""
+
+    sysfs: str = "/sys"
+    proc: str = "/proc"
+    nvml: str | None = None
+    sources: tuple[str, ...] | None = None
+    model: bool = True
+    simulate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Hardware as found. ``channels`` are those sampled, in the order of their native index."""
+
+    native: _native.Hardware | None
+    channels: tuple[_native.Channel, ...]
+    unmeasured: tuple[_native.Channel, ...]
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...]
+    scope: str
+
+
+def source_names() -> tuple[str, ...]:
+    """Every name that ``Look.sources`` may hold, in order of preference."""
+    return (*_native.source_names(), MODELLED, REPLAY)
+
+
+def open_machine(look: Look) -> Machine:
+    """Ask every source once. Files and libraries are then open, and nothing is sampled yet."""
+    wanted = _wanted(look)
+    survey = _Survey(look, wanted)
+    survey.leave_out_foreign_gpus()
+    if any(name != REPLAY for name in wanted):
+        survey.complete()
+    if look.simulate is not None:
+        survey.add_signals(look.simulate)
+    return survey.machine()
+
+
+def _wanted(look: Look) -> tuple[str, ...]:
+    """Names of the sources to use; simulated signals alone, unless others are named."""
+    names = look.sources
+    if names is None:
+        known = [name for name in source_names() if name != REPLAY]
+        return tuple(known) if look.simulate is None else (REPLAY,)
+    for name in names:
+        _check_source(name)
+    if not names:
+        raise UsageError(f"no source is named: choose from {', '.join(source_names())}")
+    if REPLAY in names and look.simulate is None:
+        raise UsageError(f"the source '{REPLAY}' needs a file of signals: add --simulate FILE.toml")
+    if REPLAY not in names and look.simulate is not None:
+        raise UsageError(f"simulated signals are read by the source '{REPLAY}': name it as well")
+    return tuple(names)
+
+
+def _check_source(name: str) -> None:
+    known = source_names()
+    if name in known:
+        return
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'? Known are " if near else "choose from "
+    raise UsageError(f"unknown source '{name}': {hint}{', '.join(known)}")
+
+
+class _Survey:
+    """One look at the machine, source after source."""
+
+    def __init__(self, look: Look, wanted: Sequence[str]) -> None:
+        self._look = look
+        self._wanted = wanted
+        hardware_names = [name for name in wanted if name not in (MODELLED, REPLAY)]
+        self._hardware = _native.Hardware(
+            sysfs=look.sysfs, proc=look.proc, nvml=look.nvml or "", sources=hardware_names
+        )
+        self._unmeasured: list[_native.Channel] = []
+        self._sources: list[Source] = []
+        self._notes: list[str] = []
+        self._modelled: list[str] = []
+        for found in self._hardware.found:
+            self._unmeasured.extend(found.unreadable)
+            self._notes.extend(found.notes)
+            self._sources.append(
+                Source(found.name, found.available, found.reason or None, found.remedy or None)
+            )
+
+    def machine(self) -> Machine:
+        """What the survey has come to."""
+        channels = tuple(self._hardware.channels)
+        return Machine(
+            native=self._hardware if channels else None,
+            channels=channels,
+            unmeasured=tuple(self._unmeasured),
+            sources=tuple(self._sources),
+            notes=tuple(self._notes),
+            scope=_scope(channels, self._look.simulate),
+        )
+
+    # -- the job's GPUs ----------------------------------------------------------------------------
+
+    def leave_out_foreign_gpus(self) -> None:
+        """Drop NVIDIA GPUs that the environment gives to somebody else."""
+        if "CUDA_VISIBLE_DEVICES" not in os.environ:
+            return
+        readable = self._nvml_channels(self._hardware.channels)
+        unreadable = self._nvml_channels(self._unmeasured)
+        driver = bus.Driver(self._look.nvml)
+        gpus = [_as_gpu(channel, driver) for channel in (*readable, *unreadable)]
+        gpus.sort(key=lambda gpu: int(gpu.id.removeprefix("gpu")))
+        owned = owned_gpus(gpus, os.environ, driver.mig_owner)
+        if owned.doubt:
+            self._notes.append(owned.doubt)
+        self._drop([gpu.id for gpu in gpus if gpu.id not in owned.ids])
+
+    def _drop(self, foreign: Sequence[str]) -> None:
+        if not foreign:
+            return
+        for channel in self._hardware.channels:
+            if channel.id in foreign:
+                self._hardware.drop(channel.id)
+        self._unmeasured = [channel for channel in self._unmeasured if channel.id not in foreign]
+        listed = os.environ["CUDA_VISIBLE_DEVICES"]
+        self._notes.append(f"left out, as CUDA_VISIBLE_DEVICES={listed!r}: {', '.join(foreign)}")
+
+    @staticmethod
+    def _nvml_channels(channels: Iterable[_native.Channel]) -> list[_native.Channel]:
+        return [channel for channel in channels if channel.source == _NVML]
+
+    # -- what can't be read ------------------------------------------------------------------------
+
+    def complete(self) -> None:
+        """Add what is present and can't be read: modelled if that is wanted, else as unmeasured."""
+        modelling = self._look.model and MODELLED in self._wanted
+        if not self._is_measured("psys", "module"):
+            self._complete_node(modelling)
+        if modelling:
+            self._model_gpus()
+        self._list_bus_gpus()
+        if MODELLED in self._wanted:
+            self._sources.append(self._model_source(modelling))
+
+    def _is_measured(self, *domains: str) -> bool:
+        counted = (channel for channel in self._hardware.channels if channel.counted)
+        return any(channel.domain in domains for channel in counted)
+
+    def _complete_node(self, modelling: bool) -> None:
+        """CPU packages and memory, which every machine has."""
+        for channel in self._hardware.channels:
+            if channel.domain == "gpu" and any(m in channel.device for m in _MODULES_WITH_CPU):
+                self._notes.append(f"CPU and memory are not modelled: {channel.id} holds them")
+                return
+        if not self._is_measured("package"):
+            self._complete_cpus(modelling)
+        if not self._is_measured("dram"):
+            self._complete_memory(modelling)
+
+    def _complete_cpus(self, modelling: bool) -> None:
+        cpus = model.read_cpus(self._look.proc, self._look.sysfs)
+        if cpus is None:
+            self._notes.append(f"{self._look.proc}/cpuinfo can't be read, so no CPU is modelled")
+            return
+        estimates = model.estimate_cpus(cpus)
+        if not modelling:
+            return self._leave_unmeasured("package", estimates)
+        self._forget("package")
+        for estimate in estimates:
+            channel = _modelled(estimate)
+            self._hardware.add_load_model(channel, estimate.idle_w, estimate.design_w)
+            self._modelled.append(channel.id)
+
+    def _complete_memory(self, modelling: bool) -> None:
+        memory_gib = model.read_memory_gib(self._look.proc)
+        if memory_gib is None:
+            self._notes.append(f"{self._look.proc}/meminfo can't be read: memory is not modelled")
+            return
+        estimate = model.estimate_memory(memory_gib)
+        if not modelling:
+            return self._leave_unmeasured("dram", [estimate])
+        self._forget("dram")
+        self._hardware.add_constant_model(_modelled(estimate), estimate.design_w)
+        self._modelled.append(estimate.id)
+
+    def _forget(self, domain: str) -> None:
+        """The model takes the place of sensors that can't be read."""
+        self._unmeasured = [channel for channel in self._unmeasured if channel.domain != domain]
+
+    def _leave_unmeasured(self, domain: str, estimates: Sequence[model.Estimate]) -> None:
+        """Name what is there, unless a sensor that can't be read names it already."""
+        if not any(channel.domain == domain for channel in self._unmeasured):
+            self._unmeasured.extend(_unmeasured(estimate) for estimate in estimates)
+
+    def _model_gpus(self) -> None:
+        self._unmeasured = [
+            channel
+            for channel in self._unmeasured
+            if channel.source != _NVML or not self._model_gpu(channel)
+        ]
+
+    def _model_gpu(self, channel: _native.Channel) -> bool:
+        limit_w = channel.limit_w / _PLAUSIBLE_OVER_LIMIT or None
+        estimate = model.estimate_gpu(channel.id, channel.device, limit_w)
+        if estimate is None:
+            return False
+        gauge = _modelled(estimate).replace(
+            uuid=channel.uuid, scope="devices", window_ns=_UTILISATION_WINDOW_NS
+        )
+        try:
+            self._hardware.add_utilisation_model(gauge, estimate.idle_w, estimate.design_w)
+        except RuntimeError:  # not even the utilisation can be read
+            return False
+        self._modelled.append(gauge.id)
+        return True
+
+    def _list_bus_gpus(self) -> None:
+        """GPUs that no source of this version reads. An explicit choice of sources is respected."""
+        if self._look.sources is not None:
+            return
+        nvml = next((source for source in self._sources if source.name == _NVML), None)
+        seen = any(c.source == _NVML for c in (*self._hardware.channels, *self._unmeasured))
+        for gpu in bus.pci_gpus(self._look.sysfs):
+            if gpu.vendor != "NVIDIA" or not (seen or (nvml and nvml.available)):
+                self._unmeasured.append(_on_bus(gpu, nvml.reason if nvml else None))
+
+    def _model_source(self, modelling: bool) -> Source:
+        if not modelling:
+            return Source(MODELLED, False, "switched off", "leave out --no-model")
+        needless = None if self._modelled else "nothing to model: what is present can be read"
+        return Source(MODELLED, True, needless, None)
+
+    # -- simulated signals -------------------------------------------------------------------------
+
+    def add_signals(self, path: str) -> None:
+        """Add every signal of the file as a channel."""
+        taken = {channel.id for channel in self._hardware.channels}
+        for signal in read_signals(path):
+            if signal.id in taken:
+                raise UsageError(f"{path}: the machine has a channel '{signal.id}': rename it")
+            self._add_signal(signal, path)
+        self._sources.append(Source(REPLAY, True, f"simulated signals of {path}", None))
+
+    def _add_signal(self, signal: Signal, path: str) -> None:
+        sensor = signal.sensor
+        try:
+            self._hardware.add_replay(
+                _native.Channel(source=REPLAY, method="replay", **signal.channel_fields()),
+                signal.segments,
+                signal.repeat,
+                sensor_period_ns=sensor.period_ns,
+                phase_ns=sensor.phase_ns,
+                jitter=sensor.jitter,
+                quantum_j=sensor.quantum_j,
+                window_ns=sensor.window_ns,
+                start_count=sensor.start_count,
+            )
+        except ValueError as error:
+            raise UsageError(f"{path}, channel '{signal.id}': {error}") from None
+
+
+# -- channels --------------------------------------------------------------------------------------
+
+
+def _as_gpu(channel: _native.Channel, driver: bus.Driver) -> Gpu:
+    bus_id = driver.bus_id(channel.uuid) if channel.uuid else None
+    return Gpu(channel.id, channel.uuid, channel.device, bus_id)
+
+
+def _modelled(estimate: model.Estimate) -> _native.Channel:
+    return _native.Channel(
+        id=estimate.id,
+        domain=estimate.domain,
+        device=estimate.device,
+        source=MODELLED,
+        quality="modelled",
+        method="model",
+        reason=estimate.reason,
+        kind="gauge",
+        unit=_MILLIWATT,
+        low_ratio=estimate.range.low,
+        high_ratio=estimate.range.high,
+    )
+
+
+def _unmeasured(estimate: model.Estimate) -> _native.Channel:
+    return _native.Channel(
+        id=estimate.id,
+        domain=estimate.domain,
+        device=estimate.device,
+        quality="unmeasured",
+        reason="no energy counter can be read, and models are not used",
+    )
+
+
+def _on_bus(gpu: bus.PciGpu, nvml_reason: str | None) -> _native.Channel:
+    if gpu.driver == "vfio-pci":
+        reason = "it is handed to a virtual machine (driver vfio-pci)"
+    elif gpu.vendor == "NVIDIA":
+        reason = nvml_reason or "the NVIDIA driver's library does not list it"
+    else:
+        reason = f"this version of pyprof reads no {gpu.vendor} GPU"
+    return _native.Channel(
+        id=f"pci-{gpu.address}",
+        domain="gpu",
+        device=f"{gpu.vendor} GPU {gpu.device_id:04x}",
+        scope="devices",
+        quality="unmeasured",
+        reason=reason,
+    )
+
+
+# -- scope in words --------------------------------------------------------------------------------
+
+_NODE_WORDS = {
+    "package": "CPU packages",
+    "dram": "memory",
+    "psys": "the platform",
+    "module": "modules",
+    "host": "the host",
+}
+
+
+def _scope(channels: Sequence[_native.Channel], simulate: str | None) -> str:
+    """What the figures cover, for the line under the total."""
+    counted = [channel for channel in channels if channel.counted]
+    if simulate is not None and all(channel.source == REPLAY for channel in counted):
+        return f"simulated signals of {simulate}, not this machine"
+    node = [
+        word for domain, word in _NODE_WORDS.items() if any(c.domain == domain for c in counted)
+    ]
+    gpus = [channel.id for channel in counted if channel.domain == "gpu"]
+    parts = [f"{_listed(node)} of the whole machine, whatever runs on it"] if node else []
+    parts += [f"GPU {_listed(gpus)}"] if gpus else []
+    return "; ".join(parts) or "nothing: no sensor can be read and nothing is modelled"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
