@@ -1,0 +1,189 @@
+"""From a recording to joules: the native account's numbers as an energy report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyprof
+from pyprof import _native, host
+from pyprof.energy import Channel, EnergyReport, Event, Overhead, Run, Stage, Total
+from pyprof.errors import RecordingError
+from pyprof.layout import Incident
+from pyprof.recording import Recording
+
+UNMEASURED = "unmeasured"
+
+
+def report(
+    recording: Recording,
+    *,
+    start_ns: int | None = None,
+    end_ns: int | None = None,
+    phase: str | None = None,
+) -> EnergyReport:
+    """Joules per stage and channel of the recording, or of a part of it."""
+    start_ns = recording.start_ns if start_ns is None else start_ns
+    end_ns = max(recording.end_ns if end_ns is None else end_ns, start_ns)
+    solved = account(recording, start_ns, end_ns, phase or recording.phase).solve()
+    channels = tuple(_channels(recording.channels, solved["channels"]))
+    return EnergyReport(
+        pyprof_version=pyprof.__version__,
+        run=_run(recording, start_ns, end_ns),
+        sources=recording.sources,
+        channel_rows=channels,
+        stage_rows=tuple(_stage(row, channels) for row in solved["stages"]),
+        total=_total(solved, channels),
+        events=_events(recording, solved, start_ns),
+        overhead=_overhead(recording),
+    )
+
+
+def account(recording: Recording, start_ns: int, end_ns: int, phase: str) -> _native.Account:
+    """The native account with everything of the recording in it."""
+    try:
+        made = _native.Account(recording.channels, start_ns, end_ns, phase)
+    except ValueError as error:
+        raise RecordingError(f"{recording.path or 'the recording'} is damaged: {error}") from None
+    for frames in recording.frames():
+        made.add_frames(frames)
+    for process, marks in recording.marks:
+        made.add_marks(process, marks, recording.shift_ns(process))
+    return made
+
+
+def _run(recording: Recording, start_ns: int, end_ns: int) -> Run:
+    process = recording.process
+    anchor = host.Anchor(process.mono_ns, process.boot_ns, process.wall_ns)
+    return Run(
+        id=recording.id,
+        command=process.command,
+        host=process.host,
+        boot_id=process.boot_id,
+        start_utc=host.utc_text(anchor.wall_of(start_ns)),
+        start_mono_ns=start_ns,
+        end_mono_ns=end_ns,
+        duration_s=(end_ns - start_ns) / host.NS_PER_S,
+        exit_status=process.exit_status,
+        signal=process.signal,
+        complete=recording.complete,
+        scope=recording.scope,
+    )
+
+
+def _channels(
+    channels: Sequence[_native.Channel], solved: Sequence[Mapping[str, Any] | None]
+) -> Iterable[Channel]:
+    for channel, numbers in zip(channels, solved, strict=True):
+        given = numbers or {}
+        yield Channel(
+            id=channel.id,
+            domain=channel.domain,
+            device=channel.device,
+            uuid=channel.uuid or None,
+            parent=channel.parent or None,
+            counted=channel.counted,
+            scope=channel.scope,
+            quality=channel.quality,
+            method=channel.method,
+            energy_j=given.get("energy_j"),
+            low_j=given.get("low_j"),
+            high_j=given.get("high_j"),
+            tolerance=channel.tolerance,
+            mean_w=given.get("mean_w"),
+            peak_w=given.get("peak_w"),
+            coverage=given.get("coverage"),
+            update_period_s=given.get("update_period_s"),
+            source=channel.source,
+            reason=channel.reason or None,
+        )
+
+
+def _stage(row: Mapping[str, Any], channels: Sequence[Channel]) -> Stage:
+    joules = dict(zip((channel.id for channel in channels), row["channels_j"], strict=True))
+    unresolved = tuple(channels[index].id for index in row["unresolved"])
+    return Stage(
+        path=row["path"],
+        phase=row["phase"],
+        count=row["count"],
+        processes=row["processes"],
+        duration_s=row["duration_s"],
+        wall_s=row["wall_s"],
+        energy_j=row["energy_j"],
+        low_j=row["low_j"],
+        high_j=row["high_j"],
+        self_energy_j=row["self_energy_j"],
+        resolved=not unresolved,
+        unresolved=unresolved,
+        by_quality=_sums((c.quality, joules[c.id]) for c in channels if c.counted),
+        channels=joules,
+        cut=row["cut"],
+    )
+
+
+def _total(solved: Mapping[str, Any], channels: Sequence[Channel]) -> Total:
+    counted = [channel for channel in channels if channel.counted]
+    return Total(
+        energy_j=solved["energy_j"],
+        low_j=solved["low_j"],
+        high_j=solved["high_j"],
+        by_quality=_sums((channel.quality, channel.energy_j) for channel in counted),
+        by_domain=_sums((channel.domain, channel.energy_j) for channel in counted),
+        unmeasured=tuple(channel.id for channel in counted if channel.energy_j is None),
+    )
+
+
+def _sums(parts: Iterable[tuple[str, float | None]]) -> dict[str, float]:
+    """Joules per name; what is unknown adds no name."""
+    sums: dict[str, float] = {}
+    for name, energy_j in parts:
+        if energy_j is not None:
+            sums[name] = sums.get(name, 0.0) + energy_j
+    return sums
+
+
+def _events(recording: Recording, solved: Mapping[str, Any], start_ns: int) -> tuple[Event, ...]:
+    found = [
+        Incident(t_ns, kind, channel, count, text)
+        for channel, t_ns, kind, count, text in solved["events"]
+    ]
+    notes = [Incident(start_ns, "note", -1, 1, text) for text in _defects(recording, solved)]
+    events = [
+        _event(recording, incident, start_ns) for incident in (*recording.incidents, *found, *notes)
+    ]
+    return tuple(sorted(events, key=lambda event: event.t_s))
+
+
+def _defects(recording: Recording, solved: Mapping[str, Any]) -> Iterable[str]:
+    yield from recording.defects
+    if solved["damaged_bytes"]:
+        yield f"{solved['damaged_bytes']} damaged bytes of readings or stages were left out"
+
+
+def _event(recording: Recording, incident: Incident, start_ns: int) -> Event:
+    known = 0 <= incident.channel < len(recording.channels)
+    return Event(
+        t_s=max(incident.t_ns - start_ns, 0) / host.NS_PER_S,
+        kind=incident.kind,
+        channel=recording.channels[incident.channel].id if known else None,
+        count=incident.count,
+        text=incident.text,
+    )
+
+
+def _overhead(recording: Recording) -> Overhead:
+    stats = recording.stats
+    cpu_s = stats.get("cpu_s")
+    duration_s = (recording.end_ns - recording.start_ns) / host.NS_PER_S
+    return Overhead(
+        cpu_s=cpu_s,
+        cpu_percent=None if cpu_s is None or duration_s <= 0 else 100.0 * cpu_s / duration_s,
+        wakes=_whole(stats.get("wakes")),
+        reads=_whole(stats.get("reads")),
+        late=_whole(stats.get("late")),
+        failed_reads=_whole(stats.get("failed_reads")),
+    )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,243 @@
+"""The profiler of a Python program: ``with pyprof.Profiler() as prof: ...; prof.report()``."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pyprof import _native, forks, runfolder
+from pyprof.energy import PHASES, EnergyReport
+from pyprof.errors import UsageError
+from pyprof.notice import say
+from pyprof.session import Session, interval_ns
+
+if TYPE_CHECKING:
+    from pyprof.carbon import Scenario
+    from pyprof.recording import Recording
+
+PACES = ("default",)
+_SYSFS = "/sys"
+
+
+class Profiler:
+    """Measures energy from ``start`` to ``stop``, per stage and per channel.
+
+    The first one in a process samples. A second one beside it, or one inside ``pyprof run``,
+    samples nothing: its stages go to the first, and its report covers its own time.
+    """
+
+    def __init__(
+        self,
+        out: str | os.PathLike[str] | None = None,
+        zone: str | None = None,
+        pue: float | None = None,
+        phase: str = "training",
+        interval: float | None = None,
+        pace: str = "default",
+        sources: Sequence[str] | None = None,
+        model: bool = True,
+        sysfs: str = _SYSFS,
+        nvml: str | None = None,
+        simulate: str | None = None,
+    ) -> None:
+        """Check every choice; nothing is opened before ``start``.
+
+        ``out`` None leaves no file behind. ``interval`` is in seconds, None: each sensor at its
+        own pace. ``sysfs`` and ``nvml`` stand for ``/sys`` and the system's NVML library;
+        ``simulate`` is a file of signals to measure instead of hardware.
+        """
+        if phase not in PHASES:
+            raise UsageError(f"phase must be one of {', '.join(PHASES)}, not {phase!r}")
+        if pace not in PACES:
+            raise UsageError(f"pace must be one of {', '.join(PACES)}, not {pace!r}")
+        interval_ns(interval)
+        self._out = None if out is None else Path(os.fspath(out))
+        self._zone = zone
+        self._pue = pue
+        self._phase = phase
+        self._interval_s = interval
+        self._sources = None if sources is None else tuple(sources)
+        self._model = model
+        self._sysfs = os.environ.get("PYPROF_SYSFS", sysfs) if sysfs == _SYSFS else sysfs
+        self._nvml = nvml if nvml is not None else os.environ.get("PYPROF_NVML") or None
+        self._simulate = simulate
+        self._session: Session | None = None
+        self._log: runfolder.StageLog | None = None
+        self._pid = 0
+        self._start_ns = 0
+        self._end_ns: int | None = None
+        _check_place(zone, pue)
+
+    def __enter__(self) -> Profiler:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop, whatever happened."""
+        self.stop()
+
+    # -- life
+
+    @property
+    def active(self) -> bool:
+        """Whether it measures, here and now."""
+        return self._pid == os.getpid() and self._end_ns is None
+
+    def start(self) -> None:
+        """Measure from now on."""
+        if self.active:
+            raise UsageError("this profiler is already active: stop it first, or make another")
+        self._session = self._log = None
+        if runfolder.surrounding() is not None:
+            self._join_run()
+            self._start_ns = time.monotonic_ns()
+        else:
+            self._join_session()
+        self._pid, self._end_ns = os.getpid(), None
+
+    def stop(self) -> None:
+        """The end counts from here; the recording is whole when this returns."""
+        if not self.active:
+            return
+        self._end_ns = time.monotonic_ns()
+        if self._session is not None:
+            ended = _give_back(self._session)
+            if ended and self._session.end_ns is not None:
+                self._end_ns = self._session.end_ns
+
+    def stage(self, name: str, phase: str | None = None) -> _native.stage:
+        """A named interval of work: context manager and decorator."""
+        return _native.stage_with_default(name, phase, self._phase)
+
+    # -- results
+
+    def report(
+        self,
+        zone: str | None = None,
+        pue: float | None = None,
+        scenario: Scenario | None = None,
+    ) -> EnergyReport:
+        """Joules from start to stop, or up to now; with a zone, kilograms as well."""
+        self._check_mine()
+        end_ns = self._end_ns if self._end_ns is not None else time.monotonic_ns()
+        chosen = zone if zone is not None else self._zone
+        return self._recording(end_ns).report(
+            _default_zone() if chosen is None and scenario is None else chosen,
+            pue if pue is not None else self._pue,
+            scenario,
+            start_ns=self._start_ns,
+            end_ns=end_ns,
+            phase=self._phase,
+        )
+
+    def _recording(self, now_ns: int) -> Recording:
+        if self._log is not None:
+            return runfolder.recording_so_far(self._log, now_ns)
+        assert self._session is not None
+        return self._session.recording
+
+    def _check_mine(self) -> None:
+        if self._pid == 0:
+            raise UsageError("nothing was measured yet: start the profiler first")
+        if self._pid != os.getpid():
+            raise UsageError(
+                "this profiler belongs to the process that started it; a forked child has none"
+            )
+
+    # -- parts of start
+
+    def _join_run(self) -> None:
+        self._log = runfolder.enter()
+        self._say_unused("the recording of the `pyprof run` around it")
+
+    def _join_session(self) -> None:
+        self._session, first = _share(self._make_session)
+        if not first:
+            self._say_unused("the recording of the first one")
+        self._start_ns = self._session.start_ns if first else time.monotonic_ns()
+
+    def _say_unused(self, instead: str) -> None:
+        if self._out is not None:
+            say(f"{self._out} is not written: this profiler's stages go to {instead}")
+
+    def _make_session(self) -> Session:
+        from pyprof.hardware import Look
+
+        look = Look(
+            sysfs=self._sysfs,
+            nvml=self._nvml,
+            sources=self._sources,
+            model=self._model,
+            simulate=self._simulate,
+        )
+        return Session(look, out=self._out, phase=self._phase, interval_s=self._interval_s)
+
+
+# -- the session that all profilers of a process share ---------------------------------------------
+
+_session: Session | None = None
+_users = 0
+_lock = threading.RLock()
+
+
+def _share(make: Callable[[], Session]) -> tuple[Session, bool]:
+    """The process' session, and whether it was begun by this call."""
+    global _session, _users
+    with _lock:
+        first = _session is None
+        if _session is None:
+            made = make()
+            made.start()
+            forks.call_in_child(_forget)
+            _session = made
+        _users += 1
+        return _session, first
+
+
+def _give_back(session: Session) -> bool:
+    """The last profiler to stop ends the session; says whether this one was it."""
+    global _session, _users
+    with _lock:
+        if session is not _session:
+            return False
+        _users -= 1
+        if _users > 0:
+            return False
+        _session = None
+    session.stop()
+    return True
+
+
+def _forget() -> None:
+    """In the child of a fork there is no session."""
+    global _session, _users, _lock
+    _session, _users, _lock = None, 0, threading.RLock()
+
+
+def _check_place(zone: str | None, pue: float | None) -> None:
+    """A wrong zone or PUE is refused before the work, not after it."""
+    if zone is None and pue is None:
+        return
+    from pyprof.carbon import Scenario
+
+    scenario = Scenario(zone=zone, pue=pue)
+    if scenario.has_place:
+        scenario.resolve()
+
+
+def _default_zone() -> str | None:
+    """The place that the user has set for all runs, if any."""
+    from pyprof.settings import default_zone
+
+    return default_zone()

@@ -1,0 +1,365 @@
+"""A recording as read: frames, marks, inventory and events of one run, from a file or a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import sqlite3
+import stat
+import struct
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyprof import _native, rows
+from pyprof.container import is_being_written
+from pyprof.energy import EnergyReport, Source
+from pyprof.errors import NewerSchemaError, RecordingError
+from pyprof.layout import (
+    APPLICATION_ID,
+    SAMPLER,
+    SCHEMA,
+    VERSION,
+    Block,
+    Incident,
+    Process,
+    Rollup,
+)
+from pyprof.store import find_live
+
+if TYPE_CHECKING:
+    from pyprof.carbon import Scenario
+
+FOLDER_SUFFIX = ".d"
+NODE_FILE = "node.pyprof"
+STAGES_PREFIX = "stages-"
+
+_BUSY_S = 5.0
+_TABLES = frozenset(re.findall(r"CREATE TABLE (\w+)", SCHEMA))
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What was recorded of a run. Times are CLOCK_MONOTONIC ns of the host that samples."""
+
+    path: str | None
+    meta: Mapping[str, str]
+    processes: tuple[Process, ...]
+    sources: tuple[Source, ...]
+    channels: tuple[_native.Channel, ...]
+    blocks: tuple[tuple[Block, bytes], ...]
+    tail: tuple[bytes, ...]
+    rollups: tuple[Rollup, ...]
+    marks: tuple[tuple[int, bytes], ...]
+    incidents: tuple[Incident, ...]
+    stats: Mapping[str, float]
+    live: bool = False
+    defects: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Identity of the run."""
+        return self.meta.get("run_id", "")
+
+    @property
+    def scope(self) -> str:
+        """What the figures cover, in words."""
+        return self.meta.get("scope", "")
+
+    @property
+    def process(self) -> Process:
+        """The process that sampled; in a file of stages alone, the one that marked them."""
+        for process in self.processes:
+            if process.role == SAMPLER:
+                return process
+        return self.processes[0]
+
+    @property
+    def phase(self) -> str:
+        """Phase of what is in no stage."""
+        return self.process.phase
+
+    @property
+    def complete(self) -> bool:
+        """False for a recording that was cut short, or still runs."""
+        return self.process.complete
+
+    @property
+    def start_ns(self) -> int:
+        """The instant from which the run counts."""
+        start_ns = self.process.start_ns
+        return self.process.mono_ns if start_ns is None else start_ns
+
+    @property
+    def end_ns(self) -> int:
+        """The recorded end; where there is none, the last reading."""
+        if self.process.end_ns is not None:
+            return max(self.process.end_ns, self.start_ns)
+        return max(self.last_read_ns, self.start_ns)
+
+    @property
+    def last_read_ns(self) -> int:
+        """The last successful reading of any channel; the start if there is none."""
+        last = self.start_ns
+        for block, _ in self.blocks:
+            last = max(last, block.last_ns)
+        for data in self.tail:
+            last = max([last, *(info[4] for info in _native.frame_info(data))])
+        return last
+
+    def frames(self) -> Iterator[bytes]:
+        """Frames of all channels, sealed ones first."""
+        for _, data in self.blocks:
+            yield data
+        yield from self.tail
+
+    def shift_ns(self, process: int) -> int:
+        """What makes a process' times those of the sampling one (another time namespace)."""
+        offsets = {p.id: p.offset_ns for p in self.processes}
+        return self.process.offset_ns - offsets.get(process, self.process.offset_ns)
+
+    def report(
+        self,
+        zone: str | None = None,
+        pue: float | None = None,
+        scenario: Scenario | None = None,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        phase: str | None = None,
+    ) -> EnergyReport:
+        """Joules per stage and channel; with a zone or a scenario, kilograms as well."""
+        from pyprof.integrate import report
+
+        energy = report(self, start_ns=start_ns, end_ns=end_ns, phase=phase)
+        return price(energy, zone, pue, scenario)
+
+
+def price(
+    report: EnergyReport, zone: str | None, pue: float | None, scenario: Scenario | None
+) -> EnergyReport:
+    """The report with a footprint, if it is said where it ran."""
+    if scenario is None and zone is None and pue is None:
+        return report
+    from pyprof import carbon
+
+    chosen = scenario if scenario is not None else carbon.Scenario(zone=zone, pue=pue)
+    if not chosen.has_place:
+        return report
+    return replace(report, footprint=carbon.account(report, chosen))
+
+
+def join(node: Recording, others: Sequence[Recording]) -> Recording:
+    """One recording of a run: the sampling one with the stages of other processes.
+
+    Processes join by time: only those of the same boot can be.
+    """
+    processes, marks = list(node.processes), list(node.marks)
+    incidents, defects = list(node.incidents), list(node.defects)
+    next_id = max((process.id for process in processes), default=0) + 1
+    for other in others:
+        defects.extend(other.defects)
+        if other.process.boot_id != node.process.boot_id:
+            text = f"stages of process {other.process.pid} are of another boot and left out"
+            incidents.append(Incident(node.start_ns, "note", -1, 1, text))
+            continue
+        ids = {process.id: next_id + i for i, process in enumerate(other.processes)}
+        next_id += len(ids)
+        processes.extend(replace(process, id=ids[process.id]) for process in other.processes)
+        marks.extend((ids[process], data) for process, data in other.marks if process in ids)
+    return replace(
+        node,
+        processes=tuple(processes),
+        marks=tuple(marks),
+        incidents=tuple(incidents),
+        defects=tuple(defects),
+    )
+
+
+# -- loading ---------------------------------------------------------------------------------------
+
+
+def load(path: str | os.PathLike[str]) -> Recording:
+    """The recording at ``path``: a file, or the folder of a run that was cut short.
+
+    Of ``RUN.pyprof``, ``RUN.pyprof.d`` is read where only that is left.
+    """
+    file = Path(os.fspath(path))
+    folder = file.with_name(file.name + FOLDER_SUFFIX)
+    if file.is_dir():
+        return load_folder(file)
+    if not os.path.lexists(file) and folder.is_dir():
+        return load_folder(folder)
+    return load_file(file)
+
+
+def load_folder(folder: Path) -> Recording:
+    """The files of a run's folder as one recording."""
+    node = folder / NODE_FILE
+    if not node.exists():
+        raise RecordingError(
+            f"{folder} is not the folder of a run: it has no {NODE_FILE}; give a .pyprof file"
+        )
+    return replace(join_folder(load_file(node), folder), path=str(folder))
+
+
+def join_folder(node: Recording, folder: Path) -> Recording:
+    """``node`` with the stages that processes have written into the run's folder."""
+    others, defects = [], []
+    for file in sorted(folder.glob(f"{STAGES_PREFIX}*.pyprof")):
+        try:
+            others.append(load_file(file))
+        except RecordingError as error:
+            defects.append(str(error))
+    joined = join(node, others)
+    return replace(joined, defects=(*joined.defects, *defects))
+
+
+def load_file(file: Path) -> Recording:
+    """The recording in one file, which is never changed."""
+    live = find_live(file)
+    if live is not None:
+        with live.lock:
+            return read(live.connection, str(file), live=True)
+    check_header(file)
+    recorded_now = is_being_written(file)
+    with opened(file) as connection:
+        return read(connection, str(file), live=recorded_now)
+
+
+def check_header(file: Path) -> None:
+    """Refuse what is not a recording of a version that can be read, before SQLite sees it."""
+    header = _first_bytes(file)
+    if len(header) == 0:
+        raise RecordingError(f"{file} is empty, not a pyprof recording")
+    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+        raise RecordingError(f"{file} is not a pyprof recording")
+    version, application = (struct.unpack_from(">i", header, at)[0] for at in (60, 68))
+    if application != APPLICATION_ID:
+        raise RecordingError(f"{file} is a SQLite file but not a pyprof recording")
+    if version > VERSION:
+        raise NewerSchemaError(
+            f"{file} has the recording schema {version}, this pyprof reads up to {VERSION}: "
+            "update pyprof to read it"
+        )
+    if version < 1:
+        raise RecordingError(f"{file} names no schema version: it is damaged")
+
+
+def _first_bytes(file: Path) -> bytes:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise RecordingError(f"{file} does not exist") from None
+    except OSError as error:
+        raise RecordingError(f"{file} can't be read: {error.strerror}") from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise RecordingError(f"{file} is not a file, so not a pyprof recording")
+        return os.read(descriptor, 100)
+    except OSError as error:
+        raise RecordingError(f"{file} can't be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
+
+
+# One at a time: closing one descriptor of a file drops this process' locks on all of them.
+_one_reader = threading.RLock()
+
+
+@contextlib.contextmanager
+def opened(file: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection inside one transaction; an unfinished commit is undone in a copy."""
+    with _one_reader, contextlib.ExitStack() as stack:
+        try:
+            try:
+                connection = stack.enter_context(_read_only(file))
+            except sqlite3.OperationalError:
+                if not os.path.exists(f"{file}-journal"):
+                    raise
+                connection = stack.enter_context(_recovered(file))
+            yield connection
+        except sqlite3.Error as error:
+            raise RecordingError(f"{file} can't be read as a recording: {error}") from None
+
+
+@contextlib.contextmanager
+def _read_only(file: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
+    uri = f"{file.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+    )
+    with contextlib.closing(connection):
+        for setting in ("trusted_schema=OFF", "cell_size_check=ON", "query_only=ON", "mmap_size=0"):
+            connection.execute(f"PRAGMA {setting}").fetchall()
+        connection.text_factory = _text_factory
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield connection
+
+
+def _text_factory(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _recovered(file: Path) -> Iterator[sqlite3.Connection]:
+    """A copy in which SQLite may undo the commit that a kill interrupted."""
+    with tempfile.TemporaryDirectory(prefix="pyprof-") as folder:
+        copy = Path(folder) / "recording.pyprof"
+        try:
+            shutil.copyfile(file, copy)
+            shutil.copyfile(f"{file}-journal", f"{copy}-journal")
+        except OSError as error:
+            raise RecordingError(
+                f"{file} was cut off within a write and can't be copied to be mended: "
+                f"{error.strerror}"
+            ) from None
+        with _read_only(copy, "rw") as connection:
+            yield connection
+
+
+# -- reading rows ----------------------------------------------------------------------------------
+
+
+def read(connection: sqlite3.Connection, path: str | None, *, live: bool) -> Recording:
+    """All of a recording, copied to memory."""
+    _check_schema(connection, path)
+    reader = rows.Reader(connection)
+    name = path or "the recording"
+    processes = reader.rows(rows.PROCESSES)
+    if not processes:
+        raise RecordingError(f"{name} is damaged: it names no process")
+    channels = reader.rows(rows.CHANNELS)
+    if [index for index, _ in channels] != list(range(len(channels))):
+        raise RecordingError(f"{name} is damaged: channels are missing from its inventory")
+    return Recording(
+        path=path,
+        meta=dict(reader.rows(rows.META)),
+        processes=tuple(processes),
+        sources=tuple(reader.rows(rows.SOURCES)),
+        channels=tuple(channel for _, channel in channels),
+        blocks=tuple(reader.rows(rows.BLOCKS)),
+        tail=tuple(reader.rows(rows.TAIL)),
+        rollups=tuple(reader.rows(rows.ROLLUPS)),
+        marks=tuple(reader.rows(rows.MARKS)),
+        incidents=tuple(reader.rows(rows.INCIDENTS)),
+        stats=dict(reader.rows(rows.STATS)),
+        live=live,
+        defects=tuple(reader.defects),
+    )
+
+
+def _check_schema(connection: sqlite3.Connection, path: str | None) -> None:
+    found = connection.execute("SELECT type,name,sql FROM sqlite_master").fetchall()
+    for kind, name, sql in found:
+        if kind in ("view", "trigger") or "VIRTUAL" in str(sql).upper():
+            raise RecordingError(f"{path} holds the {kind} {name!r}, which no recording does")
+    missing = _TABLES - {name for kind, name, _ in found if kind == "table"}
+    if missing:
+        raise RecordingError(f"{path} is damaged: it has no table {min(missing)}")

@@ -1,0 +1,308 @@
+"""The one thing that measures: hardware, sampler, writer and this process' marks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyprof
+from pyprof import _native, container, forks, host, runfolder
+from pyprof.errors import PyprofError, SamplerError, UsageError
+from pyprof.host import NS_PER_S
+from pyprof.layout import SAMPLER, Incident
+from pyprof.notice import say
+from pyprof.recording import NODE_FILE, Recording, join_folder, load_file, load_folder, read
+from pyprof.store import Batch, Head, Store
+from pyprof.writer import Writer
+
+if TYPE_CHECKING:
+    from pyprof.hardware import Look, Machine
+
+_STATS_EVERY_NS = 5 * NS_PER_S
+_SUSPEND_NS = NS_PER_S // 20
+_LEAST_INTERVAL_S = 1e-4
+
+
+class Session:
+    """Measures from ``start`` to ``stop``. What it recorded is readable during and after."""
+
+    def __init__(
+        self,
+        look: Look,
+        *,
+        out: Path | None,
+        phase: str = "training",
+        interval_s: float | None = None,
+        command: str | None = None,
+        folder: bool = False,
+        overwrite: bool = False,
+        argv: Sequence[str] | None = None,
+    ) -> None:
+        """``folder``: the run of a command; stages come from its processes, not from this one."""
+        self._look = look
+        self._interval_ns = interval_ns(interval_s)
+        self.out = None if out is None else Path(os.path.abspath(out))
+        self.phase = phase
+        self._command = command if command is not None else host.program_name()
+        self._argv = None if argv is None else json.dumps(list(argv))
+        self._overwrite = overwrite
+        self.folder: Path | None = None
+        self._wants_folder = folder
+        self._scratch: Path | None = None
+        self._machine: Machine | None = None
+        self._sampler: _native.Sampler | None = None
+        self._writer: Writer | None = None
+        self._final: Recording | None = None
+        self._written: Path | None = None
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._stats_ns = 0
+        self._asleep_ns = 0
+        self.start_ns = 0
+        self.end_ns: int | None = None
+
+    # -- life
+
+    @property
+    def mine(self) -> bool:
+        """False in the child of a fork: the session is its parent's."""
+        return self._pid == os.getpid()
+
+    @property
+    def running(self) -> bool:
+        """Whether it measures, here and now."""
+        return self.mine and self._writer is not None and self.end_ns is None
+
+    def start(self) -> None:
+        """Look for hardware, open the recording, read once, and count from then on."""
+        from pyprof.hardware import open_machine
+
+        if self.running:
+            return
+        self._check_output()
+        self._machine = machine = open_machine(self._look)
+        self._sampler = _sampler(machine, self._interval_ns)
+        self._make_folder()
+        self._writer = Writer(self._open_store, self._collect)
+        forks.call_in_child(_forget_marks)
+        try:
+            self._writer.start()
+            if self._sampler is not None:
+                self._sampler.start()
+        except BaseException:
+            self._end_early()
+            raise
+        self.start_ns = start_ns = time.monotonic_ns()
+        if not self._wants_folder:
+            _native.start_marks(self.phase)
+        self._asleep_ns = host.anchor().asleep_ns
+        self._writer.post(lambda made: made.begin(start_ns))
+        _running.add(self)
+        forks.call_in_child(_leak_sessions)
+        runfolder.at_exit(self.stop)
+
+    def stop(self, exit_status: int | None = None, signal: int | None = None) -> None:
+        """The end counts from the call; then one more update of each counter is waited for."""
+        with self._lock:
+            if not self.running:
+                return
+            assert self._writer is not None
+            self.end_ns = end_ns = time.monotonic_ns()
+            if not self._wants_folder:
+                _native.stop_marks()
+            if self._sampler is not None:
+                self._sampler.stop()
+            self._stats_ns = 0
+            self._writer.post(lambda made: self._finish(made, end_ns, exit_status, signal))
+            if not self._writer.stop():
+                say("the recording's disk does not answer: its end may be missing")
+            _running.discard(self)
+
+    def flush(self) -> None:
+        """Commit what has been read and marked up to now."""
+        if self.running and self._writer is not None:
+            self._writer.flush()
+
+    def fold(self) -> Path | None:
+        """After ``stop``: make the one file of a run's folder; None if that can't be done.
+
+        Where it can't, the recording stays readable here, and its folder stays where it is.
+        """
+        if self.folder is None or self.end_ns is None or self.out is None:
+            return self._written
+        try:
+            if self._scratch is None and self._written is not None:
+                self._written = runfolder.fold(self.folder, self.out, overwrite=self._overwrite)
+                return self._written
+            self._rescue()
+        except PyprofError as error:
+            say(str(error))
+        return None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the run's processes need to find its folder; empty without one."""
+        return {} if self.folder is None else runfolder.environment(self.folder, self.phase)
+
+    # -- what was recorded
+
+    @property
+    def recording(self) -> Recording:
+        """What is recorded up to now, while running and after the end."""
+        if not self.mine:
+            raise UsageError("this process was forked from the one that measures: ask that one")
+        if self._writer is None:
+            raise UsageError("nothing was measured yet: start first")
+        made = self._writer.store
+        if self.running and made is not None:
+            self._writer.flush()
+            with made.lock:
+                return self._with_stages(read(made.connection, str(self.out or ""), live=True))
+        return self._recorded()
+
+    def _recorded(self) -> Recording:
+        if self._written is not None and self._written.exists():
+            if self.folder is not None and self._written != self.out:
+                return load_folder(self.folder)
+            return load_file(self._written)
+        if self._final is None:
+            raise SamplerError("the recording could not be read back")
+        return self._final
+
+    def _with_stages(self, node: Recording) -> Recording:
+        return node if self.folder is None else join_folder(node, self.folder)
+
+    # -- parts of start
+
+    def _check_output(self) -> None:
+        if self.out is None:
+            return
+        container.check_free(self.out, self._overwrite)
+
+    def _make_folder(self) -> None:
+        if not self._wants_folder:
+            return
+        if self.out is not None:
+            try:
+                self.folder = runfolder.folder_of(self.out)
+                runfolder.make(self.folder, overwrite=self._overwrite)
+                return
+            except OSError as error:
+                say(f"{self.out} can't be written ({error.strerror}): going on without it")
+        self._scratch = self.folder = Path(tempfile.mkdtemp(prefix="pyprof-run-"))
+
+    def _open_store(self) -> Store:
+        path = self.out if self.folder is None else self.folder / NODE_FILE
+        overwrite = self._overwrite and self.folder is None
+        return Store(path, self._head(), overwrite=overwrite)
+
+    def _head(self) -> Head:
+        assert self._machine is not None
+        process = runfolder.new_process(SAMPLER, self.phase, self._command, self._argv)
+        meta = {
+            "run_id": os.urandom(16).hex(),
+            "pyprof_version": pyprof.__version__,
+            "scope": self._machine.scope,
+            "interval_ns": str(self._interval_ns),
+        }
+        notes = [Incident(process.mono_ns, "note", -1, 1, note) for note in self._machine.notes]
+        return Head(
+            meta=meta,
+            process=process,
+            sources=self._machine.sources,
+            channels=(*self._machine.channels, *self._machine.unmeasured),
+            sampled=len(self._machine.channels),
+            incidents=notes,
+        )
+
+    def _end_early(self) -> None:
+        assert self._writer is not None
+        self._writer.post(lambda made: made.close())
+        self._writer.stop()
+        self._writer = None
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    # -- on the writer's thread
+
+    def _collect(self) -> Batch:
+        now_ns = time.monotonic_ns()
+        batch = Batch(now_ns)
+        if not self._wants_folder:
+            marks = _native.drain_marks()
+            batch.marks = [marks] if marks else []
+        if self._sampler is not None:
+            batch.frames = b"".join(self._sampler.drain())
+            batch.incidents = [Incident(*event) for event in self._sampler.events()]
+            if now_ns - self._stats_ns > _STATS_EVERY_NS:
+                self._stats_ns = now_ns
+                batch.stats = self._sampler.stats()
+        batch.incidents = [*batch.incidents, *self._suspended(now_ns)]
+        return batch
+
+    def _suspended(self, now_ns: int) -> list[Incident]:
+        """The boot clock runs on while the machine sleeps, the monotonic one does not."""
+        asleep_ns = host.anchor().asleep_ns
+        slept_ns, self._asleep_ns = asleep_ns - self._asleep_ns, asleep_ns
+        if slept_ns < _SUSPEND_NS or self.start_ns == 0:
+            return []
+        text = f"the machine was suspended for {slept_ns / NS_PER_S:.1f} s, which nothing counts"
+        return [Incident(now_ns, "suspend", -1, 1, text)]
+
+    def _finish(
+        self, made: Store, end_ns: int, exit_status: int | None, signal: int | None
+    ) -> None:
+        made.finish(end_ns, exit_status, signal)
+        with made.lock:
+            self._written = made.path
+            if made.path is None:
+                self._final = self._with_stages(read(made.connection, None, live=False))
+        made.close()
+
+    def _rescue(self) -> None:
+        """The folder is a temporary one, or its sampler went on in memory: keep all in memory."""
+        assert self.folder is not None
+        if self._written is not None:
+            self._final = load_folder(self.folder)
+            self._written = None
+        elif self._final is not None:
+            self._final = join_folder(self._final, self.folder)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def interval_ns(interval_s: float | None) -> int:
+    """Nanoseconds of an interval in seconds; 0 for each sensor at its own pace."""
+    if interval_s is None:
+        return 0
+    if not _LEAST_INTERVAL_S <= interval_s <= 3600:
+        raise UsageError(f"interval must be between 0.0001 and 3600 seconds, not {interval_s!r}")
+    return round(interval_s * NS_PER_S)
+
+
+def _sampler(machine: Machine, every_ns: int) -> _native.Sampler | None:
+    if machine.native is None or not machine.channels:
+        return None
+    return _native.Sampler(machine.native, every_ns)
+
+
+_running: set[Session] = set()
+
+
+def _leak_sessions() -> None:
+    """In the child of a fork: sampler threads, devices and files are the parent's."""
+    for session in tuple(_running):
+        forks.leak(session._sampler)
+        forks.leak(session._machine)
+    _running.clear()
+
+
+def _forget_marks() -> None:
+    _native.reset_marks()
