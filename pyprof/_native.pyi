@@ -1,7 +1,9 @@
 """The native core. Written by hand; checked against the module by stubtest."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, TypeVar, final
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 __version__: str
 
@@ -20,26 +22,36 @@ class stage:
     def __new__(cls, name: str, phase: str | None = None) -> stage: ...
     def __enter__(self) -> stage: ...
     def __exit__(self, *exc_info: object) -> None: ...
-    def __call__(self, function: Callable[..., Any], /) -> Callable[..., Any]: ...
+    def __call__(self, function: _F, /) -> _F: ...
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As it is recorded: at most 512 characters, lone surrogates replaced."""
     @property
     def phase(self) -> str | None: ...
+    def _fresh(self) -> stage:
+        """The same stage, not entered: a decorator makes one for each call."""
+    def _suspend(self) -> None:
+        """A generator gives control to its caller: its stage and those within are not open."""
+    def _resume(self) -> None:
+        """A generator goes on: what it had open is open again, under what is open now."""
 
-def set_stage_hook(hook: Callable[[], None] | None) -> None:
+def stage_with_default(name: str, phase: str | None, default: str | None, /) -> stage:
+    """A stage whose phase is ``default`` where neither it nor what is around has one."""
+
+def set_stage_hook(hook: Callable[[], object] | None, /) -> None:
     """Called once, at the first mark of the process (and of a forked child), before it is logged."""
 
-def set_decorator(wrap: Callable[[str, str | None, Callable[..., Any]], Callable[..., Any]]) -> None:
+def set_decorator(wrap: Callable[[stage, Callable[..., Any]], Callable[..., Any]] | None, /) -> None:
     """What ``stage.__call__`` delegates to."""
 
-def start_marks(phase: str) -> None:
+def start_marks(phase: str, /) -> None:
     """Marks are logged from now on; outermost stages without a phase get ``phase``."""
 
 def stop_marks() -> None:
     """Marks do nothing from now on."""
 
 def drain_marks() -> bytes:
-    """Marks since the last drain as one checksummed frame; empty if there are none."""
+    """Marks since the last drain as checksummed frames; empty if there are none."""
 
 def reset_marks() -> None:
     """For the child of a fork: nothing open, nothing logged, the hook is asked again."""
