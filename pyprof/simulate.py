@@ -209,11 +209,11 @@ def _read_samples(path: str) -> tuple[list[float], list[float]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            header, rows = set(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"{path} can't be read: {reason}") from None
-    if not {"time_s", "power_w"} <= set(reader.fieldnames or ()):
+    if not {"time_s", "power_w"} <= header:
         raise UsageError(f"{path} needs the header time_s,power_w")
     if len(rows) < 2:
         raise UsageError(f"{path} needs two samples or more")
