@@ -34,6 +34,16 @@ class Sensor:
     window_s: float = 0.0
     lag_s: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.period_s <= 0 or self.quantum_j <= 0:
+            raise ValueError("a sensor's period and quantum must be more than 0")
+        if not 0 <= self.jitter < 1:
+            raise ValueError("a sensor's jitter must be at least 0 and below 1")
+        if self.window_s < 0 or self.lag_s < 0:
+            raise ValueError("a sensor's window and lag must not be negative")
+        if self.range_counts and not 0 <= self.start_count < self.range_counts:
+            raise ValueError("a sensor's start must lie inside its range")
+
     def spec(self) -> str:
         """The eight words of the native parts' spec."""
         times = to_ns(self.period_s), to_ns(self.phase_s)
