@@ -1,0 +1,97 @@
+"""A row for an ``emissions.csv`` as CodeCarbon writes it, so that dashboards keep working.
+
+Unknown figures are empty cells. ``energy_consumed`` is IT energy; the PUE is in its own column and
+in ``emissions``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import platform
+from typing import Any
+
+from pyprof.export.subject import Subject
+
+COLUMNS = (
+    "timestamp", "project_name", "run_id", "experiment_id", "duration", "emissions",
+    "emissions_rate", "cpu_power", "gpu_power", "ram_power", "cpu_energy", "gpu_energy",
+    "ram_energy", "energy_consumed", "water_consumed", "country_name", "country_iso_code",
+    "region", "cloud_provider", "cloud_region", "os", "python_version", "codecarbon_version",
+    "cpu_count", "cpu_model", "gpu_count", "gpu_model", "longitude", "latitude",
+    "ram_total_size", "tracking_mode", "cpu_utilization_percent", "gpu_utilization_percent",
+    "ram_utilization_percent", "ram_used_gb", "on_cloud", "pue", "wue",
+)  # fmt: skip
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def codecarbon_row(subject: Subject) -> dict[str, Any]:
+    """The row by column; an absent column is unknown."""
+    footprint = subject.footprint
+    provider, _, region = (footprint.zone or "").partition(":")
+    row: dict[str, Any] = {
+        "project_name": _safe(subject.title),
+        "emissions": subject.kg,
+        "energy_consumed": subject.it_kwh,
+        "water_consumed": footprint.aside.water_on_site_l,
+        "country_name": _safe(footprint.factors[0].name),
+        "country_iso_code": _safe(footprint.factors[0].zone),
+        "cloud_provider": provider if region else None,
+        "cloud_region": region or None,
+        "on_cloud": "Y" if region else "N",
+        "pue": footprint.pue,
+        "wue": footprint.scenario.wue_l_per_kwh,
+        "gpu_model": _safe(subject.devices),
+    }
+    return {**row, **_of_report(subject)}
+
+
+def render_codecarbon(subject: Subject, header: bool = True) -> str:
+    """The row as CSV, with the header unless it goes into a file that has one."""
+    row = codecarbon_row(subject)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if header:
+        writer.writerow(COLUMNS)
+    writer.writerow(["" if row.get(name) is None else row[name] for name in COLUMNS])
+    return text.getvalue()
+
+
+def _of_report(subject: Subject) -> dict[str, Any]:
+    """What only a measured run knows."""
+    report = subject.report
+    if report is None:
+        return {}
+    run, seconds = report.run, report.run.duration_s
+    domains = {name: j / 3.6e6 for name, j in report.total.by_domain.items()}
+    energies = {
+        "cpu": domains.get("package", domains.get("psys")),
+        "gpu": domains.get("gpu"),
+        "ram": domains.get("dram"),
+    }
+    counted = [c for c in report.channel_rows if c.counted]
+    return {
+        "timestamp": None if run.start_utc is None else run.start_utc[:19],
+        "run_id": run.id,
+        "duration": seconds,
+        "emissions_rate": subject.kg / seconds if seconds > 0.0 else None,
+        **{f"{name}_energy": kwh for name, kwh in energies.items()},
+        **{f"{name}_power": _watts(kwh, seconds) for name, kwh in energies.items()},
+        "os": platform.platform(),
+        "python_version": platform.python_version(),
+        "codecarbon_version": f"pyprof {report.pyprof_version}",
+        "cpu_count": os.cpu_count(),
+        "gpu_count": sum(c.domain == "gpu" for c in counted) or None,
+        "tracking_mode": "machine" if run.scope == "node" else "process",
+    }
+
+
+def _watts(kwh: float | None, seconds: float) -> float | None:
+    """Mean power."""
+    return None if kwh is None or seconds <= 0.0 else kwh * 3.6e6 / seconds
+
+
+def _safe(text: str | None) -> str | None:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text is not None and text.startswith(_FORMULA) else text

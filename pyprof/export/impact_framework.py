@@ -1,0 +1,79 @@
+"""A manifest for the Impact Framework: one child per stage, ready for its SCI plug-in.
+
+Carbon is in grams and energy in kWh, as the framework has it. The stages' own energies add up to
+the run's, so that summing children counts nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from pyprof.export.subject import Subject
+
+
+def render_impact_framework(subject: Subject) -> str:
+    """The manifest as YAML."""
+    unit, count = subject.units
+    lines = [
+        f"name: {json.dumps(subject.title)}",
+        "description: energy and carbon per stage, written by pyprof",
+        "initialize:",
+        "  plugins:",
+        "    sci:",
+        "      method: Sci",
+        "      path: builtin",
+        "      config:",
+        f"        functional-unit: {json.dumps(unit)}",
+        "tree:",
+        "  children:",
+    ]
+    lines += [line for name, grams in _children(subject) for line in _child(subject, name, grams)]
+    return "\n".join(_with_units(lines, unit, count)) + "\n"
+
+
+def _children(subject: Subject) -> Iterator[tuple[str, float]]:
+    """Stages with their grams."""
+    for path, kg in subject.footprint.by_stage.items():
+        if kg is not None:
+            yield path or "root", 1000.0 * kg
+
+
+def _child(subject: Subject, name: str, grams: float) -> list[str]:
+    """One stage. Manufacturing belongs to the run as a whole, so the first child carries it."""
+    first = next(iter(_children(subject)))[0] == name
+    made_kg = subject.footprint.aside.embodied_kg
+    made = 1000.0 * made_kg if made_kg is not None and first else 0.0
+    share = grams / (1000.0 * subject.kg) if subject.kg else 0.0
+    start, duration = _times(subject, name)
+    return [
+        f"    {json.dumps(name)}:",
+        "      pipeline:",
+        "        compute:",
+        "          - sci",
+        "      inputs:",
+        f"        - timestamp: {start}",
+        f"          duration: {json.dumps(duration)}",
+        f"          energy: {json.dumps(subject.all_kwh * share)}",
+        f"          carbon-operational: {json.dumps(grams)}",
+        f"          carbon-embodied: {json.dumps(made)}",
+        f"          carbon: {json.dumps(grams + made)}",
+    ]
+
+
+def _with_units(lines: list[str], unit: str, count: float) -> Iterator[str]:
+    """The manifest with the count of functional units in every input."""
+    for line in lines:
+        yield line
+        if line.startswith("          carbon: "):
+            yield f"          {json.dumps(unit)}: {json.dumps(count)}"
+
+
+def _times(subject: Subject, name: str) -> tuple[str, float | None]:
+    """When the run began, and how long the stage took."""
+    if subject.report is None:
+        return "null", None
+    path = "" if name == "root" else name
+    rows = [row for row in subject.report.stage_rows if row.path == path]
+    start = subject.report.run.start_utc
+    return start or "null", sum(row.wall_s for row in rows)
