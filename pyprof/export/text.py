@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pyprof.energy import Channel, EnergyReport, Event, Stage
 from pyprof.export import figure
+from pyprof.export.lines import INDENT, Page, bullet, labelled, note, wrap
 from pyprof.export.stagetree import Node, stage_tree
 from pyprof.export.table import Column, draw
-from pyprof.export.terminal import MAX_WIDTH, clean, paint, text_width
+from pyprof.export.terminal import MAX_WIDTH, clean, paint
 
 DEFAULT_STAGES = 20
 _EVENTS_SHOWN = 8
-_INDENT = "  "
-_LABEL_WIDTH = 10
 _STYLE = {"measured": "green", "derived": "green", "modelled": "yellow"}
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """How to draw: escapes or not, columns to use, stages to show (None: all)."""
-
-    colour: bool = False
-    width: int = MAX_WIDTH
-    stages: int | None = DEFAULT_STAGES
 
 
 def render(
@@ -39,12 +29,12 @@ def render(
     pue: float | None = None,
 ) -> str:
     """The whole report as text with a line end; ``kind`` and ``pue`` serve the zones compared."""
-    page = Page(colour, width, stages)
+    page = Page(colour, width)
     sections = (
         _title(report, page),
         _headline(report, page),
         _carbon(report, page, kind, pue),
-        _stages(report, page),
+        _stages(report, page, stages),
         _components(report, page),
         _unmeasured(report, page),
         _events(report, page),
@@ -65,7 +55,7 @@ def _title(report: EnergyReport, page: Page) -> list[str]:
     head = paint(clean(run.command or "this process"), "bold", page.colour)
     parts = (where, when, figure.duration(run.duration_s), _ending(report))
     text = " · ".join([head, *(clean(part) for part in parts if part)])
-    return _wrap(text, "", _INDENT, page.width)
+    return wrap(text, "", INDENT, page.width)
 
 
 def _ending(report: EnergyReport) -> str:
@@ -91,14 +81,14 @@ def _headline(report: EnergyReport, page: Page) -> list[str]:
     total = report.total
     lines = []
     if total.energy_j is None:
-        lines += _labelled("Energy", "not known: nothing was read and nothing modelled", page)
+        lines += labelled("Energy", "not known: nothing was read and nothing modelled", page)
     else:
         scale = figure.energy_scale(total.energy_j)
         text = figure.interval(total.energy_j, total.low_j, total.high_j, scale)
-        lines += _labelled("Energy", paint(text, "bold", page.colour), page)
-        lines += _labelled("", _parts(report, scale, page), page)
-    lines += _labelled("Power", _mean_power(report), page)
-    return lines + _labelled("Scope", clean(report.run.scope), page)
+        lines += labelled("Energy", paint(text, "bold", page.colour), page)
+        lines += labelled("", _parts(report, scale, page), page)
+    lines += labelled("Power", _mean_power(report), page)
+    return lines + labelled("Scope", clean(report.run.scope), page)
 
 
 def _parts(report: EnergyReport, scale: figure.Scale, page: Page) -> str:
@@ -162,13 +152,13 @@ def _carbon(report: EnergyReport, page: Page, kind: str, pue: float | None) -> l
     footprint = report.footprint.to_dict()
     kg = footprint["kg_co2e"]
     if kg is None:
-        return _labelled("Carbon", "not known, because the energy is not", page)
+        return labelled("Carbon", "not known, because the energy is not", page)
     low, high = footprint["low_kg"], footprint["high_kg"]
     text = figure.interval(kg, low, high, figure.mass_scale(kg)).replace(" (", "CO2e (", 1)
-    lines = _labelled("Carbon", paint(text, "bold", page.colour), page)
+    lines = labelled("Carbon", paint(text, "bold", page.colour), page)
     for factor in footprint["factors"]:
-        lines += _labelled("", _factor(factor), page)
-    return lines + [line for note in _notes(footprint) for line in _labelled("", note, page)]
+        lines += labelled("", _factor(factor), page)
+    return lines + [line for note in _notes(footprint) for line in labelled("", note, page)]
 
 
 def _factor(factor: Mapping[str, Any]) -> str:
@@ -220,9 +210,9 @@ def _elsewhere(report: EnergyReport, page: Page, kind: str, pue: float | None) -
     )
     overhead = "without facility overhead" if pue is None else f"with PUE {pue:g}"
     return [
-        *_labelled("Carbon", "no zone is set, so no footprint is given", page),
-        *_labelled("", f"it would be, in {scale.unit}CO2e {overhead}: {would_be}", page),
-        *_labelled(
+        *labelled("Carbon", "no zone is set, so no footprint is given", page),
+        *labelled("", f"it would be, in {scale.unit}CO2e {overhead}: {would_be}", page),
+        *labelled(
             "",
             'set one: --zone FR, PYPROF_ZONE=FR, or [tool.pyprof] zone = "FR" in pyproject.toml',
             page,
@@ -251,11 +241,11 @@ _STAGE_COLUMNS = (
 )
 
 
-def _stages(report: EnergyReport, page: Page) -> list[str]:
+def _stages(report: EnergyReport, page: Page, most: int | None) -> list[str]:
     """Where the energy went: one row per path and phase, as a tree."""
     if not report.stage_rows:
         return []
-    nodes, hidden = stage_tree(report.stage_rows, page.stages)
+    nodes, hidden = stage_tree(report.stage_rows, most)
     scale = figure.energy_scale(report.total.energy_j)
     kg_per_j = _kg_per_joule(report)
     mass = figure.mass_scale(
@@ -312,7 +302,7 @@ def _stage_name(node: Node, phase_of_run: str) -> str:
     """The last name of the path, indented, with a phase other than the run's."""
     name = clean(node.name) if node.row.path else "(whole run)"
     phase = f" [{node.row.phase}]" if node.row.phase != phase_of_run else ""
-    return f"{_INDENT * node.depth}{'! ' if node.row.cut else ''}{name}{phase}"
+    return f"{INDENT * node.depth}{'! ' if node.row.cut else ''}{name}{phase}"
 
 
 def _read_share(row: Stage) -> str:
@@ -344,13 +334,13 @@ def _stage_legend(rows: Sequence[Stage], hidden: int, page: Page) -> list[str]:
     """What the signs in the table mean, only where they are used."""
     lines = []
     if hidden:
-        lines += _note(f"{hidden} more with less energy: pyprof report FILE --all shows them", page)
+        lines += note(f"{hidden} more with less energy: pyprof report FILE --all shows them", page)
     blind = sorted({name for row in rows if not row.resolved for name in row.unresolved})
     if blind or not all(row.resolved for row in rows):
         which = f" of {clean(', '.join(blind))}" if blind else ""
-        lines += _note(f"~ not resolved: shorter than two updates{which}", page)
+        lines += note(f"~ not resolved: shorter than two updates{which}", page)
     if any(row.cut for row in rows):
-        lines += _note("! still open when the recording ended", page)
+        lines += note("! still open when the recording ended", page)
     return lines
 
 
@@ -379,12 +369,12 @@ def _components(report: EnergyReport, page: Page) -> list[str]:
     head, *body = draw(columns, rows, page.width)
     lines = [paint(head, "bold", page.colour), *body]
     if not all(row.counted for row in channels):
-        lines += _note("( ) part of another row or of no total: not added", page)
+        lines += note("( ) part of another row or of no total: not added", page)
     if any(row.tolerance is not None for row in channels):
-        lines += _note("accuracy: the sensor's own, in the carbon bounds but not in ±", page)
+        lines += note("accuracy: the sensor's own, in the carbon bounds but not in ±", page)
     for row in channels:
         if row.quality == "modelled" and row.reason:
-            lines += _note(f"{clean(row.id)}: {clean(row.reason)}", page)
+            lines += note(f"{clean(row.id)}: {clean(row.reason)}", page)
     return lines
 
 
@@ -403,7 +393,7 @@ def _component_cells(row: Channel, scale: figure.Scale) -> list[str]:
     doubt = figure.half_width(energy_j, row.low_j, row.high_j)
     energy = figure.cell(row.energy_j, doubt, scale)
     return [
-        _INDENT * (row.parent is not None) + clean(f"{row.id}  {row.device}".rstrip()),
+        INDENT * (row.parent is not None) + clean(f"{row.id}  {row.device}".rstrip()),
         energy if row.counted else f"({energy})",
         "" if doubt is None else figure.cell(doubt, doubt, scale),
         figure.power(row.mean_w),
@@ -428,9 +418,9 @@ def _unmeasured(report: EnergyReport, page: Page) -> list[str]:
     lines = [paint("Not measured", "bold", page.colour)]
     for row in rows:
         label = clean(" ".join(word for word in (row.id, row.device) if word))
-        lines += _bullet(f"{label}: {clean(row.reason or 'no reading')}", page)
+        lines += bullet(f"{label}: {clean(row.reason or 'no reading')}", page)
     shown = dict.fromkeys(remedies[row.source] for row in rows if row.source in remedies)
-    return lines + [line for remedy in shown for line in _bullet(f"remedy: {clean(remedy)}", page)]
+    return lines + [line for remedy in shown for line in bullet(f"remedy: {clean(remedy)}", page)]
 
 
 def _events(report: EnergyReport, page: Page) -> list[str]:
@@ -443,10 +433,10 @@ def _events(report: EnergyReport, page: Page) -> list[str]:
         groups.setdefault(key, []).append(event)
     lines = [paint("Events", "bold", page.colour)]
     for group in list(groups.values())[:_EVENTS_SHOWN]:
-        lines += _bullet(_event_words(group), page)
+        lines += bullet(_event_words(group), page)
     hidden = len(groups) - _EVENTS_SHOWN
     if hidden > 0:
-        lines += _bullet(f"{hidden} more kinds of event: see --json", page)
+        lines += bullet(f"{hidden} more kinds of event: see --json", page)
     return lines
 
 
@@ -468,7 +458,7 @@ def _advice(report: EnergyReport, page: Page) -> list[str]:
     if not advice:
         return []
     lines = [paint("What would make it better", "bold", page.colour)]
-    return lines + [line for text in advice for line in _bullet(text, page)]
+    return lines + [line for text in advice for line in bullet(text, page)]
 
 
 def _advise(report: EnergyReport) -> Iterator[str]:
@@ -499,53 +489,4 @@ def _overhead(report: EnergyReport, page: Page) -> list[str]:
     )
     known = [word for word in words if word]
     text = f"pyprof {clean(report.pyprof_version)} itself: {', '.join(known) or 'cost not known'}"
-    return _wrap(text, "", _INDENT, page.width)
-
-
-# -- lines -----------------------------------------------------------------------------------------
-
-
-def _labelled(label: str, text: str, page: Page) -> list[str]:
-    """A label in the margin and text beside it."""
-    return _wrap(text, f"{label:<{_LABEL_WIDTH}}", " " * _LABEL_WIDTH, page.width)
-
-
-def _bullet(text: str, page: Page) -> list[str]:
-    """A list item."""
-    return _wrap(text, "  - ", "    ", page.width)
-
-
-def _note(text: str, page: Page) -> list[str]:
-    """A line under a table."""
-    return [paint(line, "dim", page.colour) for line in _wrap(text, _INDENT, _INDENT, page.width)]
-
-
-def _wrap(text: str, first: str, rest: str, width: int) -> list[str]:
-    """``text`` broken at blanks; escapes take no room; a word longer than a line is broken."""
-    lines, line, used = [], first, len(first)
-    fresh = True
-    for word in text.split(" "):
-        size = _seen_width(word)
-        if not fresh and used + 1 + size > width:
-            lines.append(line)
-            line, used, fresh = rest, len(rest), True
-        while used + size > width and "\x1b" not in word:
-            room = width - used
-            lines.append(line + word[:room])
-            word, line, used = word[room:], rest, len(rest)
-            size = text_width(word)
-        line, used = (line + word, used + size) if fresh else (f"{line} {word}", used + 1 + size)
-        fresh = False
-    return [*lines, line.rstrip()]
-
-
-def _seen_width(word: str) -> int:
-    """Columns of a word, escapes left out."""
-    if "\x1b" not in word:
-        return text_width(word)
-    return text_width(
-        "".join(
-            part.partition("m")[2] if index else part
-            for index, part in enumerate(word.split("\x1b["))
-        )
-    )
+    return wrap(text, "", INDENT, page.width)

@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 import sample
 
+from pyprof.carbon import Scenario, account
 from pyprof.energy import EnergyReport, Event
 from pyprof.export.json import load_schema, report_dict, report_json
 from pyprof.export.text import render
@@ -53,6 +54,17 @@ def test_json_follows_the_shipped_schema(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(
         json.loads(report_json(REPORTS[name]())), schema, cls=jsonschema.Draft202012Validator
+    )
+
+
+@pytest.mark.parametrize("zone", ["FR", "DE", "US"])
+def test_json_with_a_real_footprint_follows_the_schema(zone: str) -> None:
+    report = sample.server_report()
+    footprint = account(report, Scenario(zone=zone, pue=1.1))
+    document = report_dict(replace(report, footprint=footprint))
+    jsonschema.validate(document, load_schema(), cls=jsonschema.Draft202012Validator)
+    assert sum(document["footprint"]["by_stage"].values()) == pytest.approx(
+        document["footprint"]["kg_co2e"]
     )
 
 
