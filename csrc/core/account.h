@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <span>
 #include <string>
 #include <utility>
@@ -11,6 +10,7 @@
 #include "core/channel.h"
 #include "core/curve.h"
 #include "core/mark.h"
+#include "core/sweep.h"
 
 namespace pyprof {
 
@@ -27,7 +27,7 @@ struct StageResult {
   uint64_t processes = 0;  // that entered it
   double duration_s = 0;   // sum of the entries
   double wall_s = 0;       // their union in time
-  double energy_j = 0, low_j = 0, high_j = 0, self_energy_j = 0;  // of counted channels
+  double energy_j = 0, low_j = 0, high_j = 0, self_energy_j = 0;  // of counted channels, as above
   std::vector<double> channels_j;  // per channel over the union, NaN where unknown
   std::vector<uint32_t> unresolved;  // counted channels too slow for this stage
   bool cut = false;  // an entry had no end in the recording
@@ -36,7 +36,7 @@ struct StageResult {
 struct AccountResult {
   std::vector<ChannelResult> channels;
   std::vector<StageResult> stages;  // the root first, then in order of first beginning
-  double energy_j = 0, low_j = 0, high_j = 0;  // of counted channels that are known
+  double energy_j = 0, low_j = 0, high_j = 0;  // of counted channels that are known; NaN if none is
   std::vector<std::pair<uint32_t, CurveEvent>> events;
   uint64_t damaged_bytes = 0;
 };
@@ -51,6 +51,14 @@ class Account {
   AccountResult solve() const;
   // Counted energy in equal steps of time (for the power over time): steps x channels, NaN unknown.
   std::vector<std::vector<double>> series(int64_t from_ns, int64_t to_ns, size_t steps) const;
+
+ private:
+  std::vector<Channel> channels_;
+  int64_t start_ns_, end_ns_;
+  Phase root_phase_;
+  std::vector<std::vector<Frame>> frames_;  // by channel
+  std::vector<ProcessMarks> marks_;
+  uint64_t damaged_bytes_ = 0;
 };
 
 }  // namespace pyprof

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,6 +11,8 @@
 #include "core/frame.h"
 
 namespace pyprof {
+
+struct Track;
 
 // Something that happened to a channel, found while its curve was built.
 struct CurveEvent {
@@ -27,12 +30,54 @@ struct Estimate {
   double up_j;
 };
 
+// The curve at one instant, with all that a stretch which begins or ends there must know.
+struct Edge {
+  double energy_j = 0;
+  double lost_j = 0;  // sum, up to here, of what may have been used unseen and is not in energy_j
+  float down_j = 0, up_j = 0;            // half-widths of a 95 % interval
+  float hard_down_j = 0, hard_up_j = 0;  // what no power in the device's reach can exceed
+  float blur_j = 0;                      // of down_j and up_j the part of the changes' brackets
+  float into_s = 0;                      // since the beginning of the interval
+  uint32_t interval = 0;
+};
+
+// Energy of one stretch of time or of several. The causes stay apart until `Curve::settle`.
+struct Stretch {
+  double energy_j = 0;
+  double down_j = 0, up_j = 0;  // of edges: added linearly, their errors have a common sign
+  double variance_j2 = 0;       // of what the sensor never looked at: independent, adds in quadrature
+  double lost_j = 0;            // only ever upwards
+
+  void add(const Stretch& other);
+};
+
+// How the energy runs within one interval between two changes.
+struct Shape {
+  uint32_t interval = UINT32_MAX;
+  int64_t start_ns = 0, end_ns = 0;
+  double width_s = 0, energy_j = 0, before_j = 0;
+  int corners = 0;              // 0: a straight line
+  double corner_s[2] = {0, 0};  // since the beginning of the interval
+  double corner_j[2] = {0, 0};
+  double start_w = 0, slope_w = 0;  // gauges: power at the beginning, and its change up to the end
+  enum class Class : uint8_t { kQuiet, kStep, kMixed, kBridged, kBeyond, kRamp } kind = Class::kQuiet;
+  double spread_w = 0;  // of the five interval powers around
+  double most_w = 0;    // highest of the three in the middle
+  double half_start_s = 0, half_end_s = 0;  // half brackets of the two changes
+
+  double at(double into_s) const;
+};
+
 class Curve {
  public:
-  // `frames` of this channel in order of first_seq; [start_ns, end_ns] is the run.
-  // `marks` are the times of stage marks, sorted: likely moments of a change of power.
+  // `frames` of this channel in any order; [start_ns, end_ns] is the run.
+  // `marks` are the times of stage marks, sorted: likely moments of a change of power. They must
+  // outlive the curve.
   Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns, int64_t end_ns,
         std::span<const int64_t> marks);
+  Curve(Curve&&) noexcept;
+  Curve& operator=(Curve&&) noexcept;
+  ~Curve();
 
   bool empty() const;  // no reading at all: the energy is unknown, not zero
 
@@ -41,14 +86,34 @@ class Curve {
   // The value of the curve alone; non-decreasing calls are O(1) amortised with a cursor.
   struct Cursor {
     size_t at = 0;
+    size_t blank = 0;
+    Shape shape;
   };
   Estimate at(int64_t t_ns, Cursor& cursor) const;
 
+  // For those who add up many stretches: edges once, stretches from them, one interval at the end.
+  Edge edge(int64_t t_ns, Cursor& cursor) const;
+  Stretch stretch(const Edge& from, const Edge& to, double duration_s) const;
+  Estimate settle(const Stretch& sum, double duration_s) const;
+
   double coverage(int64_t from_ns, int64_t to_ns) const;  // share bracketed by readings
+  double mean_w(int64_t from_ns, int64_t to_ns) const;    // over the covered time; NaN if there is none
   double peak_w() const;         // highest mean power between two changes; NaN if unknown
   int64_t update_period_ns() const;  // 0: unknown
   int64_t read_interval_ns() const;  // 0: unknown
   const std::vector<CurveEvent>& events() const;
+
+ private:
+  Shape shape(size_t interval) const;
+  void bend(Shape& shape) const;
+  void bound(Edge& edge, const Shape& shape) const;
+  double variance_at(const Edge& edge) const;
+  double energy_at(int64_t t_ns) const;
+
+  std::unique_ptr<Track> track_;
+  std::span<const int64_t> marks_;
+  int64_t start_ns_, end_ns_;
+  double start_j_ = 0;
 };
 
 }  // namespace pyprof

@@ -1,0 +1,244 @@
+#include "core/account.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace pyprof {
+namespace {
+
+constexpr double kWeighty = 0.05;       // of a row's energy: a channel that must be fast enough for it
+constexpr size_t kMostSteps = 1'000'000;
+
+double seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
+
+// One channel's energy in one row: the sum over the times in which the row was open.
+struct RowSum {
+  Stretch opens;  // summed by the stretches themselves
+  Stretch pauses;  // by the outermost edges without the pauses between
+  double wall_s = 0, pause_s = 0;
+  uint32_t first = 0, last = 0;
+  bool any = false;
+};
+
+// Both sums bound the same energy: many short stretches with short pauses between are known better
+// from outside, few long ones from inside.
+Estimate settle(const Curve& curve, const RowSum& sum, std::span<const Edge> edges,
+                std::span<const int64_t> times_ns) {
+  Stretch best = sum.opens;
+  if (sum.pause_s > 0) {
+    const double outer_s = seconds(times_ns[sum.last] - times_ns[sum.first]);
+    const Stretch outer = curve.stretch(edges[sum.first], edges[sum.last], outer_s);
+    best.down_j = std::min(best.down_j, outer.down_j + sum.pauses.up_j);
+    best.up_j = std::min(best.up_j, outer.up_j + sum.pauses.down_j);
+  }
+  return curve.settle(best, sum.wall_s);
+}
+
+// The interval of a row: independent channels in quadrature, models' ratios linearly.
+struct Interval {
+  double down2_j2 = 0, up2_j2 = 0, down_j = 0, up_j = 0;
+
+  void add(const Estimate& estimate, const Channel& channel) {
+    down2_j2 += estimate.down_j * estimate.down_j;
+    up2_j2 += estimate.up_j * estimate.up_j;
+    down_j += std::max(0.0, estimate.energy_j * (1 - channel.low_ratio));
+    up_j += std::max(0.0, estimate.energy_j * (channel.high_ratio - 1));
+  }
+  double low(double energy_j) const { return std::max(0.0, energy_j - down_j - std::sqrt(down2_j2)); }
+  double high(double energy_j) const { return energy_j + up_j + std::sqrt(up2_j2); }
+};
+
+class Solver {
+ public:
+  Solver(const std::vector<Channel>& channels, Sweep swept)
+      : channels_(channels), swept_(std::move(swept)), total_j_(swept_.times_ns.size()) {
+    const auto& rows = swept_.rows;
+    intervals_.resize(rows.size());
+    wall_s_.resize(rows.size());
+    result_.stages.resize(rows.size());
+    for (const Open& open : swept_.opens) wall_s_[open.row] += duration_s(open.from, open.to);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      result_.stages[i].channels_j.assign(channels.size(), kUnknown);
+      result_.stages[i].wall_s = wall_s_[i];
+    }
+  }
+  std::span<const int64_t> times_ns() const { return swept_.times_ns; }
+  void add(const Curve& curve);
+  AccountResult finish(uint64_t damaged_bytes);
+
+ private:
+  double duration_s(uint32_t from, uint32_t to) const {
+    return seconds(swept_.times_ns[to] - swept_.times_ns[from]);
+  }
+  std::vector<Edge> find_edges(const Curve& curve) const;
+  std::vector<RowSum> sum_rows(const Curve& curve, std::span<const Edge> edges) const;
+  ChannelResult summarise(const Curve& curve, const Channel& channel, const Estimate& whole) const;
+  void find_unresolved(StageResult& stage) const;
+
+  const std::vector<Channel>& channels_;
+  Sweep swept_;
+  std::vector<double> total_j_;  // of counted channels at each time
+  std::vector<Interval> intervals_;
+  std::vector<double> wall_s_;
+  std::vector<double> shortest_s_;  // of each channel: stages below this are not resolved
+  AccountResult result_;
+  bool known_ = false;
+};
+
+std::vector<Edge> Solver::find_edges(const Curve& curve) const {
+  std::vector<Edge> edges;
+  edges.reserve(swept_.times_ns.size());
+  Curve::Cursor cursor;
+  for (const int64_t t_ns : swept_.times_ns) edges.push_back(curve.edge(t_ns, cursor));
+  return edges;
+}
+
+std::vector<RowSum> Solver::sum_rows(const Curve& curve, std::span<const Edge> edges) const {
+  std::vector<RowSum> sums(swept_.rows.size());
+  for (const Open& open : swept_.opens) {
+    RowSum& sum = sums[open.row];
+    if (sum.any) {
+      const double pause_s = duration_s(sum.last, open.from);
+      sum.pauses.add(curve.stretch(edges[sum.last], edges[open.from], pause_s));
+      sum.pause_s += pause_s;
+    } else {
+      sum.first = open.from;
+    }
+    const double open_s = duration_s(open.from, open.to);
+    sum.opens.add(curve.stretch(edges[open.from], edges[open.to], open_s));
+    sum.wall_s += open_s;
+    sum.last = open.to;
+    sum.any = true;
+  }
+  return sums;
+}
+
+ChannelResult Solver::summarise(const Curve& curve, const Channel& channel, const Estimate& whole) const {
+  const int64_t from = swept_.times_ns.front(), to = swept_.times_ns.back();
+  Interval interval;
+  interval.add(whole, channel);
+  ChannelResult result;
+  result.known = true;
+  result.energy_j = whole.energy_j;
+  result.low_j = interval.low(whole.energy_j);
+  result.high_j = interval.high(whole.energy_j);
+  result.mean_w = curve.mean_w(from, to);
+  result.peak_w = curve.peak_w();
+  result.coverage = curve.coverage(from, to);
+  result.update_period_s = curve.update_period_ns() > 0 ? seconds(curve.update_period_ns()) : kUnknown;
+  return result;
+}
+
+void Solver::add(const Curve& curve) {
+  const auto index = static_cast<uint32_t>(result_.channels.size());
+  const Channel& channel = channels_[index];
+  shortest_s_.push_back(2 * seconds(std::max(curve.update_period_ns(), curve.read_interval_ns())));
+  for (const CurveEvent& event : curve.events()) result_.events.emplace_back(index, event);
+  if (curve.empty()) {
+    result_.channels.push_back({false, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown});
+    return;
+  }
+  const std::vector<Edge> edges = find_edges(curve);
+  const std::vector<RowSum> sums = sum_rows(curve, edges);
+  for (size_t row = 0; row < sums.size(); ++row) {
+    StageResult& stage = result_.stages[row];
+    const Estimate estimate = settle(curve, sums[row], edges, swept_.times_ns);
+    stage.channels_j[index] = estimate.energy_j;
+    if (row == 0) result_.channels.push_back(summarise(curve, channel, estimate));
+    if (!channel.counted) continue;
+    stage.energy_j += estimate.energy_j;
+    intervals_[row].add(estimate, channel);
+  }
+  if (!channel.counted) return;
+  known_ = true;
+  for (size_t i = 0; i < edges.size(); ++i) total_j_[i] += edges[i].energy_j;
+}
+
+void Solver::find_unresolved(StageResult& stage) const {
+  for (uint32_t i = 0; i < channels_.size(); ++i) {
+    if (!channels_[i].counted || !result_.channels[i].known) continue;
+    const bool weighty = stage.channels_j[i] >= kWeighty * stage.energy_j;
+    if (weighty && stage.wall_s < shortest_s_[i]) stage.unresolved.push_back(i);
+  }
+}
+
+AccountResult Solver::finish(uint64_t damaged_bytes) {
+  const std::vector<double> self_j = swept_.share(total_j_);
+  for (size_t i = 0; i < swept_.rows.size(); ++i) {
+    Row& row = swept_.rows[i];
+    StageResult& stage = result_.stages[i];
+    stage.path = std::move(row.path);
+    stage.phase = row.phase;
+    stage.count = row.count;
+    stage.processes = row.processes;
+    stage.duration_s = row.duration_s;
+    stage.cut = row.cut;
+    stage.self_energy_j = known_ ? self_j[i] : kUnknown;
+    stage.low_j = known_ ? intervals_[i].low(stage.energy_j) : kUnknown;
+    stage.high_j = known_ ? intervals_[i].high(stage.energy_j) : kUnknown;
+    if (!known_) stage.energy_j = kUnknown;
+    find_unresolved(stage);
+  }
+  const StageResult& root = result_.stages.front();
+  result_.energy_j = root.energy_j;
+  result_.low_j = root.low_j;
+  result_.high_j = root.high_j;
+  result_.damaged_bytes = damaged_bytes;
+  return std::move(result_);
+}
+
+}  // namespace
+
+Account::Account(std::vector<Channel> channels, int64_t start_ns, int64_t end_ns, Phase root_phase)
+    : channels_(std::move(channels)),
+      start_ns_(start_ns),
+      end_ns_(std::max(start_ns, end_ns)),
+      root_phase_(root_phase == Phase::kUnset ? Phase::kTraining : root_phase),
+      frames_(channels_.size()) {}
+
+void Account::add_frames(std::span<const uint8_t> bytes) {
+  Decoded decoded = decode_frames(bytes);
+  damaged_bytes_ += decoded.damaged_bytes;
+  for (Frame& frame : decoded.frames) {
+    if (frame.channel < frames_.size()) frames_[frame.channel].push_back(std::move(frame));
+  }
+}
+
+void Account::add_marks(uint32_t process, std::span<const uint8_t> bytes, int64_t shift_ns) {
+  DecodedMarks decoded = decode_marks(bytes);
+  damaged_bytes_ += decoded.damaged_bytes;
+  for (MarkFrame& frame : decoded.frames) marks_.push_back({process, shift_ns, std::move(frame)});
+}
+
+AccountResult Account::solve() const {
+  Solver solver(channels_, sweep(marks_, start_ns_, end_ns_, root_phase_));
+  for (size_t i = 0; i < channels_.size(); ++i) {
+    solver.add(Curve(channels_[i], frames_[i], start_ns_, end_ns_, solver.times_ns()));
+  }
+  return solver.finish(damaged_bytes_);
+}
+
+std::vector<std::vector<double>> Account::series(int64_t from_ns, int64_t to_ns, size_t steps) const {
+  steps = std::min(steps, kMostSteps);
+  std::vector<std::vector<double>> table(steps, std::vector<double>(channels_.size(), kUnknown));
+  from_ns = std::clamp(from_ns, start_ns_, end_ns_);
+  to_ns = std::clamp(to_ns, from_ns, end_ns_);
+  const std::vector<int64_t> times = sweep(marks_, start_ns_, end_ns_, root_phase_).times_ns;
+  for (size_t channel = 0; channel < channels_.size(); ++channel) {
+    const Curve curve(channels_[channel], frames_[channel], start_ns_, end_ns_, times);
+    if (curve.empty()) continue;
+    Curve::Cursor cursor;
+    double before_j = curve.edge(from_ns, cursor).energy_j;
+    for (size_t i = 0; i < steps; ++i) {
+      const double share = static_cast<double>(i + 1) / static_cast<double>(steps);
+      const auto into_ns = static_cast<int64_t>(static_cast<double>(to_ns - from_ns) * share);
+      const double energy_j = curve.edge(from_ns + into_ns, cursor).energy_j;
+      table[i][channel] = energy_j - before_j;
+      before_j = energy_j;
+    }
+  }
+  return table;
+}
+
+}  // namespace pyprof

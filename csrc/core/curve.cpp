@@ -1,0 +1,432 @@
+#include "core/curve.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "core/clock.h"
+#include "core/track.h"
+
+namespace pyprof {
+namespace {
+
+// The rules and their constants come from simulation with a known truth.
+constexpr double kLevel = 0.02;         // powers closer than this are one level
+constexpr double kBeyondBoth = 0.06;    // a peak or dip stands out by this much
+constexpr double kFineBracket = 0.3;    // of the interval: wider brackets allow a straight line only
+constexpr double kMarkReach = 2.5;      // brackets between a step's place and the mark that made it
+constexpr double kQuietU = 0.6;
+constexpr double kStepU = 0.4;
+constexpr double kMixedU = 3.5;
+constexpr double kMixedLeast = 0.1;
+constexpr double kWithin = 0.95;        // 95 % of a range in which any place is as good
+constexpr double kUnseenU = 1.32;       // half-width per root of the variance of what was not seen
+constexpr double kSampleU = 0.5;        // a gauge's edge, in periods x spread
+constexpr double kWindowU = 0.3;        // the same where the averaging window is longer
+constexpr double kShort = 2;            // updates: a shorter stretch is not resolved
+
+double seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
+
+bool has_power(const Knot& knot) {
+  return knot.kind == Knot::Kind::kPlain || knot.kind == Knot::Kind::kRamp ||
+         knot.kind == Knot::Kind::kBridged;
+}
+
+double squared(double x) { return x * x; }
+
+}  // namespace
+
+void Stretch::add(const Stretch& other) {
+  energy_j += other.energy_j;
+  down_j += other.down_j;
+  up_j += other.up_j;
+  variance_j2 += other.variance_j2;
+  lost_j += other.lost_j;
+}
+
+double Shape::at(double into_s) const {
+  if (into_s <= 0) return 0;
+  if (into_s >= width_s) return energy_j;
+  if (kind == Class::kRamp) return into_s * (start_w + 0.5 * slope_w * into_s / width_s);
+  double from_s = 0, from_j = 0, to_s = width_s, to_j = energy_j;
+  for (int i = 0; i < corners; ++i) {
+    if (into_s >= corner_s[i]) {
+      from_s = corner_s[i];
+      from_j = corner_j[i];
+    } else {
+      to_s = corner_s[i];
+      to_j = corner_j[i];
+      break;
+    }
+  }
+  return from_j + (to_j - from_j) * (into_s - from_s) / (to_s - from_s);
+}
+
+Curve::Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns, int64_t end_ns,
+             std::span<const int64_t> marks)
+    : track_(std::make_unique<Track>(make_track(channel, std::move(frames), start_ns, end_ns))),
+      marks_(marks),
+      start_ns_(start_ns),
+      end_ns_(std::max(start_ns, end_ns)) {
+  if (!empty()) start_j_ = energy_at(start_ns);
+}
+
+Curve::Curve(Curve&&) noexcept = default;
+Curve& Curve::operator=(Curve&&) noexcept = default;
+Curve::~Curve() = default;
+
+bool Curve::empty() const { return track_->knots.size() < 2; }
+double Curve::peak_w() const { return track_->peak_w; }
+int64_t Curve::update_period_ns() const { return track_->period_ns; }
+int64_t Curve::read_interval_ns() const { return track_->interval_ns; }
+const std::vector<CurveEvent>& Curve::events() const { return track_->events; }
+
+// -- one interval --------------------------------------------------------------------------------
+
+// Powers of the interval and of two on each side, as far as they are known without a break.
+struct Around {
+  double power_w[5] = {};
+  int from = 2, to = 2;  // inclusive
+  bool has(int offset) const { return from <= 2 + offset && 2 + offset <= to; }
+  double at(int offset) const { return power_w[2 + offset]; }
+};
+
+static Around look_around(const std::vector<Knot>& knots, size_t interval) {
+  Around around;
+  const auto power = [&](size_t i) {
+    return (knots[i + 1].energy_j - knots[i].energy_j) / seconds(knots[i + 1].t_ns - knots[i].t_ns);
+  };
+  around.power_w[2] = power(interval);
+  for (size_t i = interval; around.from > 0 && i > 0 && has_power(knots[i - 1]); --i) {
+    around.power_w[--around.from] = power(i - 1);
+  }
+  for (size_t i = interval + 1; around.to < 4 && i + 1 < knots.size() && has_power(knots[i]); ++i) {
+    around.power_w[++around.to] = power(i);
+  }
+  return around;
+}
+
+// Where within one interval the power changed: at most one step, or a peak or dip between marks.
+void Curve::bend(Shape& shape) const {
+  const Around around = look_around(track_->knots, shape.interval);
+  const double half = std::max(shape.half_start_s, shape.half_end_s);
+  const double w = shape.width_s, e = shape.energy_j;
+  if (!around.has(-1) || !around.has(1) || 2 * half >= kFineBracket * w) return;
+  const double left = around.at(-1), power = around.at(0), right = around.at(1);
+  const auto first = std::upper_bound(marks_.begin(), marks_.end(), shape.start_ns);
+  const auto last = std::lower_bound(first, marks_.end(), shape.end_ns);
+  const auto into = [&](auto mark) { return seconds(*mark - shape.start_ns); };
+  const auto turn = [&](double at_s, double at_j) {
+    if (!(at_s > 0 && at_s < w && at_j >= 0 && at_j <= e)) return;
+    shape.corner_s[shape.corners] = at_s;
+    shape.corner_j[shape.corners++] = at_j;
+  };
+
+  if (std::abs(left - right) > kLevel * power && (power - left) * (power - right) <= 0) {
+    // One step explains the interval; its place follows from the energy.
+    double at_s = (e - right * w) / (left - right);
+    if (first != last) {
+      const int64_t place_ns = shape.start_ns + std::llround(at_s * 1e9);
+      auto mark = std::lower_bound(first, last, place_ns);
+      if (mark == last || (mark != first && place_ns - *(mark - 1) < *mark - place_ns)) --mark;
+      const double reach = kMarkReach * half * std::max({left, power, right}) / std::abs(left - right);
+      if (std::abs(at_s - into(mark)) <= reach) {
+        // The mark is that step. Its own place has no error, so the stamps' error is shared out.
+        at_s = into(mark);
+        turn(at_s, e * left * at_s / (left * at_s + right * (w - at_s)));
+        return;
+      }
+    }
+    turn(at_s, left * at_s);
+    return;
+  }
+  const bool peak = power > (1 + kBeyondBoth) * std::max(left, right);
+  const bool dip = power < (1 - kBeyondBoth) * std::min(left, right);
+  if (first == last || !(peak || dip)) return;
+  const auto plausible = [&](double power_w) {
+    return power_w >= track_->low_w && power_w <= track_->high_w;
+  };
+  const double a = into(first), z = into(last - 1);
+  if (z - a > std::max(2 * half, kLevel * w)) {
+    const double inner_j = e - left * a - right * (w - z);
+    if (!plausible(inner_j / (z - a))) return;
+    turn(a, left * a);
+    turn(z, e - right * (w - z));
+    if (shape.corners == 2 && shape.corner_j[1] < shape.corner_j[0]) shape.corners = 0;
+    return;
+  }
+  // A peak or dip begins or ends here: before the mark as in the interval before, or after it as
+  // in the one after.
+  const double before_j = left * a, after_j = e - right * (w - a);
+  const bool before_ok = plausible((e - before_j) / (w - a)), after_ok = plausible(after_j / a);
+  if (before_ok && after_ok) {
+    turn(a, (before_j * a + after_j * (w - a)) / w);
+  } else if (before_ok) {
+    turn(a, before_j);
+  } else if (after_ok) {
+    turn(a, after_j);
+  }
+}
+
+static Shape::Class classify(const Around& around, double noise_w, double spread_w) {
+  if (spread_w < noise_w) return Shape::Class::kQuiet;
+  if (around.from > 0 || around.to < 4) return Shape::Class::kMixed;
+  const double p = around.at(0), left = around.at(-1), right = around.at(1);
+  const bool between = (p - left) * (p - right) <= 0;
+  const bool settled = std::abs(around.at(-2) - left) < noise_w && std::abs(around.at(2) - right) < noise_w;
+  return between && settled ? Shape::Class::kStep : Shape::Class::kMixed;
+}
+
+Shape Curve::shape(size_t interval) const {
+  const auto& knots = track_->knots;
+  const Knot& from = knots[interval];
+  const Knot& to = knots[interval + 1];
+  Shape shape;
+  shape.interval = static_cast<uint32_t>(interval);
+  shape.start_ns = from.t_ns;
+  shape.end_ns = to.t_ns;
+  shape.width_s = seconds(to.t_ns - from.t_ns);
+  shape.before_j = from.energy_j;
+  shape.energy_j = to.energy_j - from.energy_j;
+  shape.half_start_s = from.half_s;
+  shape.half_end_s = to.half_s;
+  const Around around = look_around(knots, interval);
+  const auto [low, high] = std::minmax_element(around.power_w + around.from, around.power_w + around.to + 1);
+  shape.spread_w = *high - *low;
+  shape.most_w = around.at(0);
+  if (around.has(-1)) shape.most_w = std::max(shape.most_w, around.at(-1));
+  if (around.has(1)) shape.most_w = std::max(shape.most_w, around.at(1));
+  switch (from.kind) {
+    case Knot::Kind::kBeyond:
+      shape.kind = Shape::Class::kBeyond;
+      return shape;
+    case Knot::Kind::kBridged:
+    case Knot::Kind::kFlat:
+      shape.kind = Shape::Class::kBridged;
+      return shape;
+    case Knot::Kind::kRamp:
+      shape.kind = Shape::Class::kRamp;
+      shape.start_w = from.power_w;
+      shape.slope_w = double{to.power_w} - from.power_w;
+      return shape;
+    case Knot::Kind::kPlain:
+      break;
+  }
+  const double half = std::max(shape.half_start_s, shape.half_end_s);
+  shape.kind = classify(around, 4 * half * shape.most_w / shape.width_s, shape.spread_w);
+  bend(shape);
+  return shape;
+}
+
+// -- one instant ---------------------------------------------------------------------------------
+
+// Widens an edge by what its interval leaves open.
+void Curve::bound(Edge& edge, const Shape& shape) const {
+  const Track& track = *track_;
+  const double a = edge.into_s, w = shape.width_s, e = shape.energy_j, power = e / w;
+  const double rest = w - a, h = a * rest / w;
+  const double value = edge.energy_j - (shape.before_j - start_j_);
+  const double limit = std::max(track.limit_w, power);
+  const double low = std::max(0.0, e - limit * rest), high = std::min(limit * a, e);
+  double down = 0, up = 0, hard_down = value - low, hard_up = high - value;
+  switch (shape.kind) {
+    case Shape::Class::kQuiet:
+      down = up = kQuietU * shape.spread_w * h;
+      break;
+    case Shape::Class::kStep:
+      down = up = kStepU * shape.spread_w * h;
+      break;
+    case Shape::Class::kMixed: {
+      const double most = std::max(track.high_w, shape.most_w);
+      const double lo = std::max(track.low_w * a, e - most * rest);
+      const double hi = std::min(most * a, e - track.low_w * rest);
+      const double cap = kMixedU * std::max(shape.spread_w, kMixedLeast * shape.most_w) * h;
+      down = std::clamp(kWithin * (value - lo), 0.0, cap);
+      up = std::clamp(kWithin * (hi - value), 0.0, cap);
+      break;
+    }
+    case Shape::Class::kBridged:
+      down = kWithin * hard_down;
+      up = kWithin * hard_up;
+      break;
+    case Shape::Class::kBeyond: {
+      // Known at one end only: the further from it, the less.
+      const bool front = shape.interval == 0;
+      const double away = front ? rest : a;
+      down = std::max(power - track.low_w, 0.0) * away;
+      up = std::max(track.high_w - power, 0.0) * away;
+      hard_down = power * away;
+      hard_up = std::max(limit - power, 0.0) * away;
+      if (front) {
+        std::swap(down, up);
+        std::swap(hard_down, hard_up);
+      }
+      break;
+    }
+    case Shape::Class::kRamp: {
+      const double period_s = seconds(track.period_ns), window_s = seconds(track.window_ns);
+      const double reach = window_s > period_s ? kWindowU * window_s : kSampleU * std::max(period_s, 1e-9);
+      down = up = reach * shape.spread_w;
+      hard_down = hard_up = std::max(window_s, period_s) * limit;
+      break;
+    }
+  }
+  const double half = shape.half_start_s + (shape.half_end_s - shape.half_start_s) * a / w;
+  const double blur2 = squared(half * shape.most_w) + squared(track.quantum_j);
+  edge.down_j = static_cast<float>(std::sqrt(squared(down) + blur2));
+  edge.up_j = static_cast<float>(std::sqrt(squared(up) + blur2));
+  edge.hard_down_j = static_cast<float>(std::sqrt(squared(hard_down) + blur2));
+  edge.hard_up_j = static_cast<float>(std::sqrt(squared(hard_up) + blur2));
+  edge.blur_j = static_cast<float>(std::sqrt(blur2));
+}
+
+static double lost_at(const std::vector<Blank>& blanks, int64_t t_ns, size_t& at) {
+  if (blanks.empty()) return 0;
+  if (at >= blanks.size() || blanks[at].from_ns > t_ns) at = 0;
+  while (at + 1 < blanks.size() && blanks[at + 1].from_ns <= t_ns) ++at;
+  const Blank& blank = blanks[at];
+  if (t_ns <= blank.from_ns) return blank.before_j;
+  const int64_t into = std::min(t_ns, blank.to_ns) - blank.from_ns;
+  return blank.before_j + blank.lost_j * seconds(into) / seconds(blank.to_ns - blank.from_ns);
+}
+
+static size_t interval_of(const std::vector<Knot>& knots, int64_t t_ns, size_t guess) {
+  const size_t last = knots.size() - 2;
+  size_t at = std::min(guess, last);
+  for (int step = 0; step < 8 && knots[at].t_ns <= t_ns; ++step, ++at) {
+    if (at == last || t_ns < knots[at + 1].t_ns) return at;
+  }
+  const auto after = std::upper_bound(knots.begin(), knots.end(), t_ns,
+                                      [](int64_t t, const Knot& knot) { return t < knot.t_ns; });
+  const auto index = static_cast<size_t>(after - knots.begin());
+  return std::min(index == 0 ? 0 : index - 1, last);
+}
+
+Edge Curve::edge(int64_t t_ns, Cursor& cursor) const {
+  if (empty()) return {};
+  t_ns = std::clamp(t_ns, start_ns_, end_ns_);
+  cursor.at = interval_of(track_->knots, t_ns, cursor.at);
+  if (cursor.shape.interval != cursor.at) cursor.shape = shape(cursor.at);
+  const Shape& shape = cursor.shape;
+  const double into = std::clamp(seconds(t_ns - shape.start_ns), 0.0, shape.width_s);
+  Edge edge;
+  edge.interval = shape.interval;
+  edge.into_s = static_cast<float>(into);
+  edge.energy_j = shape.before_j - start_j_ + shape.at(into);
+  edge.lost_j = lost_at(track_->blanks, t_ns, cursor.blank);
+  bound(edge, shape);
+  return edge;
+}
+
+double Curve::energy_at(int64_t t_ns) const {
+  const size_t interval = interval_of(track_->knots, t_ns, 0);
+  const Shape found = shape(interval);
+  return found.before_j + found.at(seconds(t_ns - found.start_ns));
+}
+
+Estimate Curve::at(int64_t t_ns, Cursor& cursor) const {
+  const Edge found = edge(t_ns, cursor);
+  return {found.energy_j, found.down_j, found.up_j + found.lost_j};
+}
+
+// -- stretches -----------------------------------------------------------------------------------
+
+double Curve::variance_at(const Edge& edge) const {
+  const auto& sums = track_->variance_j2;
+  if (sums.empty()) return 0;
+  const auto& knots = track_->knots;
+  const double width_s = seconds(knots[edge.interval + 1].t_ns - knots[edge.interval].t_ns);
+  const double step = sums[edge.interval + 1] - sums[edge.interval];
+  return sums[edge.interval] + step * edge.into_s / width_s;
+}
+
+Stretch Curve::stretch(const Edge& from, const Edge& to, double duration_s) const {
+  const Track& track = *track_;
+  Stretch result;
+  result.energy_j = to.energy_j - from.energy_j;
+  result.lost_j = to.lost_j - from.lost_j;
+  result.variance_j2 = std::max(variance_at(to) - variance_at(from), 0.0);
+  const bool same = from.interval == to.interval;
+  const bool hard = duration_s < kShort * seconds(std::max(track.period_ns, track.interval_ns));
+  if (!hard) {
+    // Errors of edges in one interval are of one kind and may add; others are independent.
+    const double down = to.down_j, from_up = from.up_j, up = to.up_j, from_down = from.down_j;
+    result.down_j = same ? down + from_up : std::hypot(down, from_up);
+    result.up_j = same ? up + from_down : std::hypot(up, from_down);
+    return result;
+  }
+  // Too short to be seen: any power that the device can reach, as far as the readings allow it.
+  result.down_j = to.hard_down_j + from.hard_up_j;
+  result.up_j = to.hard_up_j + from.hard_down_j;
+  const Knot& knot = track.knots[from.interval];
+  if (same && (knot.kind == Knot::Kind::kPlain || knot.kind == Knot::Kind::kBridged)) {
+    const Knot& next = track.knots[from.interval + 1];
+    const double rest_s = std::max(seconds(next.t_ns - knot.t_ns) - duration_s, 0.0);
+    const double all_j = next.energy_j - knot.energy_j;
+    const double low = std::max(0.0, all_j - track.limit_w * rest_s);
+    result.down_j = std::min(result.down_j, std::max(result.energy_j - low, 0.0) + from.blur_j + to.blur_j);
+    result.up_j = std::min(result.up_j, all_j - result.energy_j + from.blur_j + to.blur_j);
+  }
+  const double room_j = std::max(track.limit_w * duration_s - result.energy_j, 0.0);
+  result.down_j = std::min(result.down_j, std::max(result.energy_j, 0.0));
+  result.up_j = std::min(result.up_j, std::max<double>(room_j, 0));
+  return result;
+}
+
+Estimate Curve::settle(const Stretch& sum, double duration_s) const {
+  const double unseen_j = kUnseenU * std::sqrt(sum.variance_j2);
+  const double down = std::hypot(sum.down_j, unseen_j);
+  double up = std::hypot(sum.up_j, unseen_j) + sum.lost_j;
+  // A limit that the energy itself exceeds is not the device's.
+  const double room_j = track_->limit_w * duration_s - sum.energy_j;
+  if (room_j > 0) up = std::min(up, room_j);
+  return {sum.energy_j, std::clamp(down, 0.0, std::max(sum.energy_j, 0.0)), std::max(up, 0.0)};
+}
+
+Estimate Curve::between(int64_t from_ns, int64_t to_ns) const {
+  if (empty()) return {kUnknown, kUnknown, kUnknown};
+  const double duration_s = seconds(std::clamp(to_ns, start_ns_, end_ns_) - std::clamp(from_ns, start_ns_, end_ns_));
+  Cursor cursor;
+  const Edge from = edge(from_ns, cursor);
+  const Edge to = edge(to_ns, cursor);
+  return settle(stretch(from, to, duration_s), duration_s);
+}
+
+// -- covered time --------------------------------------------------------------------------------
+
+static int64_t uncovered_until(const std::vector<Blank>& blanks, int64_t t_ns) {
+  const auto after = std::upper_bound(blanks.begin(), blanks.end(), t_ns,
+                                      [](int64_t t, const Blank& blank) { return t < blank.from_ns; });
+  if (after == blanks.begin()) return 0;
+  const Blank& blank = *(after - 1);
+  return blank.before_ns + (blank.covered ? 0 : std::min(t_ns, blank.to_ns) - blank.from_ns);
+}
+
+double Curve::coverage(int64_t from_ns, int64_t to_ns) const {
+  if (empty() || to_ns <= from_ns) return kUnknown;
+  const int64_t missing = uncovered_until(track_->blanks, to_ns) - uncovered_until(track_->blanks, from_ns);
+  return 1 - seconds(missing) / seconds(to_ns - from_ns);
+}
+
+double Curve::mean_w(int64_t from_ns, int64_t to_ns) const {
+  const double covered_s = coverage(from_ns, to_ns) * seconds(to_ns - from_ns);
+  if (!(covered_s > 1e-9)) return kUnknown;
+  Cursor cursor;
+  double sum_j = 0;
+  int64_t at_ns = from_ns;
+  const auto take_until = [&](int64_t until_ns) {
+    if (until_ns <= at_ns) return;
+    const double before_j = edge(at_ns, cursor).energy_j;
+    sum_j += edge(until_ns, cursor).energy_j - before_j;
+  };
+  for (const Blank& blank : track_->blanks) {
+    if (blank.covered || blank.to_ns <= at_ns) continue;
+    if (blank.from_ns >= to_ns) break;
+    take_until(blank.from_ns);
+    at_ns = std::max(at_ns, blank.to_ns);
+  }
+  take_until(to_ns);
+  return sum_j / covered_s;
+}
+
+}  // namespace pyprof

@@ -1,0 +1,537 @@
+#include "core/track.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+
+#include "core/clock.h"
+#include "core/counter.h"
+
+namespace pyprof {
+namespace {
+
+constexpr double kSecond = 1e-9;
+// For a channel whose source knows no limit: no single device or package draws more.
+constexpr double kAssumedLimitW = 2000;
+constexpr uint64_t kMostEvents = 100;  // of one kind and channel; the last one stands for the rest
+constexpr size_t kFewPowers = 8;       // so few powers seen say nothing about those not seen
+constexpr double kSigmasPerSpread = 1.0 / 1.349;  // interquartile range of a normal distribution
+
+double seconds(int64_t ns) { return static_cast<double>(ns) * kSecond; }
+
+std::string describe(const char* format, double number) {
+  char text[96];
+  std::snprintf(text, sizeof text, format, number);
+  return text;
+}
+
+int64_t median(std::vector<int64_t>& values) {
+  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// The update period as the sampler found it, else as the changes show it, else as documented.
+int64_t find_period(const std::vector<Frame>& frames, const Channel& channel) {
+  int64_t found = 0;
+  for (const Frame& frame : frames) {
+    if (frame.pulse.period_ns > 0) found = frame.pulse.period_ns;
+  }
+  if (found > 0) return found;
+  std::vector<int64_t> steps;
+  std::vector<int64_t> brackets;
+  const Change* before = nullptr;
+  for (const Frame& frame : frames) {
+    for (const Change& change : frame.changes) {
+      if (before != nullptr && change.flags == 0) {
+        steps.push_back(change.at_ns - before->at_ns);
+        brackets.push_back(change.first_new_ns - change.last_old_ns);
+      }
+      before = &change;
+      if (steps.size() >= 1000) break;
+    }
+  }
+  if (steps.size() >= 3) {
+    const int64_t step = median(steps);
+    // Reads that outnumber the changes tell the period; reads that always find a new value do not.
+    if (2 * step > 5 * median(brackets)) return step;
+  }
+  return std::max<int64_t>(channel.period_ns, 0);
+}
+
+class Builder {
+ public:
+  Builder(const Channel& channel, int64_t period_ns, int64_t start_ns, int64_t end_ns)
+      : channel_(channel), start_ns_(start_ns), end_ns_(end_ns) {
+    track_.period_ns = period_ns;
+    track_.window_ns = channel.window_ns;
+    track_.limit_w = channel.limit_w > 0 ? channel.limit_w : kAssumedLimitW;
+    if (channel.kind == Kind::kCounter) track_.quantum_j = channel.unit;
+  }
+  void add(const Frame& frame);
+  Track finish();
+
+ private:
+  void add_change(Change change);
+  void add_count(const Change& change);
+  void add_mean(const Change& change);
+  void add_power(const Change& change);
+  uint64_t most_counts(double most_j) const;
+  void add_step(const Change& change, int64_t at_ns, double half_s, bool gap);
+  void knot(int64_t t_ns, double step_j, double half_s, double power_w, Knot::Kind before);
+  void blank(int64_t from_ns, int64_t to_ns, double lost_j, bool covered);
+  void note(int64_t t_ns, const char* kind, uint64_t& seen, std::string text);
+  void end_count();
+  void end_mean();
+  void end_power();
+  void extend_front();
+  void find_powers();
+  void find_peak();
+  void find_variance();
+  void fill_blanks();
+  double watts(uint64_t raw) const { return static_cast<double>(raw) * channel_.unit; }
+  int64_t reach_ns() const { return std::max(track_.period_ns, 2 * track_.interval_ns); }
+  std::pair<int64_t, double> place(const Change& change) const;
+
+  const Channel& channel_;
+  const int64_t start_ns_, end_ns_;
+  Track track_;
+  uint64_t next_seq_ = 0;
+  bool started_ = false;
+  bool holed_ = false;       // changes are missing, or a held gap lies in the present interval
+  Change last_;
+  int64_t last_read_ns_ = 0;
+  int64_t spread_ns_ = 0;
+  int64_t cover_from_ns_ = 0, cover_to_ns_ = 0;
+  uint64_t gaps_ = 0, resets_ = 0, doubts_ = 0;
+  size_t wrap_event_ = SIZE_MAX;
+};
+
+void Builder::note(int64_t t_ns, const char* kind, uint64_t& seen, std::string text) {
+  if (++seen <= kMostEvents) {
+    track_.events.push_back({t_ns, kind, 1, std::move(text)});
+    return;
+  }
+  for (auto event = track_.events.rbegin(); event != track_.events.rend(); ++event) {
+    if (event->kind != kind) continue;
+    ++event->count;
+    return;
+  }
+}
+
+void Builder::knot(int64_t t_ns, double step_j, double half_s, double power_w, Knot::Kind before) {
+  auto& knots = track_.knots;
+  Knot next{t_ns, step_j, static_cast<float>(half_s), static_cast<float>(power_w), Knot::Kind::kPlain};
+  if (knots.empty()) {
+    knots.push_back(next);
+    return;
+  }
+  next.energy_j += knots.back().energy_j;
+  if (t_ns <= knots.back().t_ns) {
+    // Two changes in one instant: one knot, with the energy of both.
+    next.t_ns = knots.back().t_ns;
+    knots.back() = next;
+    return;
+  }
+  knots.back().kind = before;
+  knots.push_back(next);
+}
+
+void Builder::blank(int64_t from_ns, int64_t to_ns, double lost_j, bool covered) {
+  auto& blanks = track_.blanks;
+  if (!blanks.empty()) from_ns = std::max(from_ns, blanks.back().to_ns);
+  if (to_ns > from_ns) blanks.push_back({from_ns, to_ns, lost_j, 0, 0, covered});
+}
+
+// Frames may overlap (a salvaged file has some twice) and may be missing.
+void Builder::add(const Frame& frame) {
+  size_t skip = 0;
+  if (frame.first_seq < next_seq_) {
+    skip = std::min<uint64_t>(next_seq_ - frame.first_seq, frame.changes.size());
+  } else if (frame.first_seq > next_seq_ && started_) {
+    holed_ = true;
+  }
+  spread_ns_ = frame.pulse.spread_ns;
+  if (frame.pulse.interval_ns > 0) track_.interval_ns = frame.pulse.interval_ns;
+  for (size_t i = skip; i < frame.changes.size(); ++i) add_change(frame.changes[i]);
+  next_seq_ = std::max(next_seq_, frame.first_seq + frame.changes.size());
+  if (started_) last_read_ns_ = std::max(last_read_ns_, frame.pulse.last_read_ns);
+}
+
+void Builder::add_change(Change change) {
+  if (started_ && change.first_new_ns <= last_.first_new_ns) return;  // not in order: damaged
+  change.at_ns = std::clamp(change.at_ns, change.last_old_ns, change.first_new_ns);
+  if (started_ && (holed_ || (change.flags & kFirst) != 0)) {
+    // What was between is not there: whatever this change says, it follows a gap.
+    if (change.last_old_ns > last_read_ns_) change.last_old_ns = last_read_ns_;
+    change.flags = static_cast<uint8_t>((change.flags & ~kFirst & ~kHeld) | kGap);
+    holed_ = false;
+  }
+  if (started_ && (change.flags & kGap) != 0) {
+    const double length = seconds(change.first_new_ns - change.last_old_ns);
+    note(change.last_old_ns, "gap", gaps_, describe("no reading for %.3g s", length));
+  }
+  if (channel_.kind == Kind::kCounter) {
+    add_count(change);
+  } else if (channel_.window_ns < 0) {
+    add_mean(change);
+  } else {
+    add_power(change);
+  }
+  last_ = change;
+  last_read_ns_ = std::max(last_read_ns_, change.first_new_ns);
+  started_ = true;
+}
+
+// When the sensor changed, and half the width of the window in which it did so (95 %).
+std::pair<int64_t, double> Builder::place(const Change& change) const {
+  const int64_t period = track_.period_ns;
+  int64_t low = change.last_old_ns;
+  int64_t at = change.at_ns;
+  if (period > 0 && change.first_new_ns - low > period) {
+    // Updates were missed: the value that was read is the last one's, at most a period old.
+    low = change.first_new_ns - period;
+    if (at < low || (change.flags & kGap) != 0) at = change.first_new_ns - period / 2;
+  }
+  double half = seconds(std::max(at - low, change.first_new_ns - at));
+  if (spread_ns_ > 0) half = std::min(half, 2 * kSigmasPerSpread * seconds(spread_ns_));
+  return {at, half};
+}
+
+// What `step` takes as the highest plausible difference; 0 where no limit is known.
+uint64_t Builder::most_counts(double most_j) const {
+  const double counts = most_j / channel_.unit;
+  if (!(counts > 0)) return 0;
+  return counts < 9e18 ? static_cast<uint64_t>(counts) + 1 : uint64_t{9'000'000'000'000'000'000};
+}
+
+// -- counters ------------------------------------------------------------------------------------
+
+void Builder::add_count(const Change& change) {
+  const bool gap = (change.flags & kGap) != 0;
+  if (!started_) {
+    cover_from_ns_ = change.first_new_ns;
+    const auto [at, half] = place(change);
+    knot((change.flags & kFirst) != 0 ? change.first_new_ns : at, 0, half, 0, Knot::Kind::kPlain);
+    return;
+  }
+  if ((change.flags & kHeld) != 0 && change.raw == last_.raw) {
+    blank(change.last_old_ns, change.first_new_ns, 0, false);
+    track_.knots.back().kind = Knot::Kind::kBridged;
+    return;
+  }
+  const auto [at, half] = place(change);
+  if (track_.knots.size() == 1 && (last_.flags & kFirst) != 0 && !gap) {
+    // The first value was made up to one update before it was read.
+    Knot& first = track_.knots.front();
+    const int64_t period = track_.period_ns;
+    const int64_t since = at - first.t_ns;
+    if (period > 0) {
+      const bool next = since <= period + period / 5;
+      const int64_t made = next ? at - period : first.t_ns - period / 2;
+      first.half_s = static_cast<float>(next ? half + 0.05 * seconds(period) : seconds(period) / 2);
+      first.t_ns = std::clamp(made, first.t_ns - period, first.t_ns);
+    } else {
+      first.half_s = static_cast<float>(seconds(since) / 2);
+    }
+    cover_from_ns_ = first.t_ns;
+  }
+  add_step(change, at, half, gap);
+}
+
+void Builder::add_step(const Change& change, int64_t at_ns, double half_s, bool gap) {
+  const int64_t from_ns = track_.knots.back().t_ns;
+  const int64_t since = std::min(last_.last_old_ns, from_ns);
+  const double elapsed_s = seconds(std::max(change.first_new_ns - since, track_.period_ns));
+  const double most_j = channel_.limit_w > 0 ? channel_.limit_w * elapsed_s : 0;
+  const Step found = step(last_.raw, change.raw, channel_.range, most_counts(most_j));
+  const double step_j = static_cast<double>(found.counts) * channel_.unit;
+  const bool bridged = gap || track_.knots.back().kind == Knot::Kind::kBridged;
+  switch (found.kind) {
+    case Step::Kind::kWrapped:
+      if (wrap_event_ == SIZE_MAX) {
+        wrap_event_ = track_.events.size();
+        track_.events.push_back({at_ns, "wrap", 0, "the counter started again at 0, energy kept"});
+      }
+      ++track_.events[wrap_event_].count;
+      [[fallthrough]];
+    case Step::Kind::kDifference:
+      if (gap) blank(change.last_old_ns, change.first_new_ns, 0, false);
+      knot(at_ns, step_j, half_s, 0, bridged ? Knot::Kind::kBridged : Knot::Kind::kPlain);
+      return;
+    case Step::Kind::kReset:
+      note(at_ns, "reset", resets_, "the counter fell: the energy since its last update is not known");
+      blank(from_ns, at_ns, kUnknown, false);
+      knot(at_ns, 0, half_s, 0, Knot::Kind::kFlat);
+      return;
+    case Step::Kind::kUnknowable: {
+      const double range_j = static_cast<double>(channel_.range) * channel_.unit;
+      note(from_ns, "gap", doubts_, "read too late: the counter may have wrapped more than once");
+      blank(from_ns, at_ns, std::floor((most_j - step_j) / range_j) * range_j, false);
+      knot(at_ns, step_j, half_s, 0, Knot::Kind::kBridged);
+      return;
+    }
+  }
+}
+
+void Builder::end_count() {
+  cover_to_ns_ = last_read_ns_;
+  auto& knots = track_.knots;
+  const Knot last = knots.back();
+  const int64_t silent = last_read_ns_ - last.t_ns;
+  if (knots.size() == 1) {
+    // It never moved: what it may hold back is at most one update's worth.
+    const int64_t hidden = track_.period_ns > 0 ? std::min(track_.period_ns, silent) : silent;
+    const double held_j = track_.limit_w * seconds(hidden) + track_.quantum_j;
+    blank(last.t_ns, std::max(last_read_ns_, last.t_ns + 1), held_j, true);
+    knot(std::max(last_read_ns_, last.t_ns + 1), 0, 0, 0, Knot::Kind::kFlat);
+    return;
+  }
+  const Knot& before = knots[knots.size() - 2];
+  const int64_t width = last.t_ns - before.t_ns;
+  const int64_t period = track_.period_ns > 0 ? track_.period_ns : width;
+  if (silent > 2 * period || before.kind == Knot::Kind::kFlat) {
+    const double held_j = track_.limit_w * seconds(std::min(period, silent)) + track_.quantum_j;
+    blank(std::max(last.t_ns, last_read_ns_ - period), last_read_ns_, held_j, true);
+    knot(last_read_ns_, 0, 0, 0, Knot::Kind::kPlain);
+    return;
+  }
+  const double power_w = (last.energy_j - before.energy_j) / seconds(width);
+  const int64_t until = last_read_ns_ + std::max(reach_ns(), period);
+  knot(until, power_w * seconds(until - last.t_ns), last.half_s, 0, Knot::Kind::kBeyond);
+}
+
+// -- gauges that give the mean since the previous reading ----------------------------------------
+
+void Builder::add_mean(const Change& change) {
+  const double power_w = watts(change.raw);
+  if (!started_) {
+    cover_from_ns_ = change.last_old_ns;
+    knot(change.last_old_ns, 0, 0, power_w, Knot::Kind::kPlain);
+    if (change.first_new_ns > change.last_old_ns) {
+      const double width_s = seconds(change.first_new_ns - change.last_old_ns);
+      knot(change.first_new_ns, power_w * width_s, 0, power_w, Knot::Kind::kPlain);
+    }
+    return;
+  }
+  const double before_w = watts(last_.raw);
+  const int64_t held_ns = std::max<int64_t>(change.last_old_ns - track_.knots.back().t_ns, 0);
+  if (held_ns > 0) {
+    knot(change.last_old_ns, before_w * seconds(held_ns), 0, before_w, Knot::Kind::kPlain);
+  }
+  const int64_t from_ns = track_.knots.back().t_ns;
+  if ((change.flags & kGap) != 0) {
+    blank(from_ns, change.first_new_ns, kUnknown, false);
+    knot(change.first_new_ns, 0, 0, power_w, Knot::Kind::kFlat);
+    return;
+  }
+  const double step_j = power_w * seconds(change.first_new_ns - from_ns);
+  knot(change.first_new_ns, step_j, 0, power_w, Knot::Kind::kPlain);
+}
+
+void Builder::end_mean() {
+  cover_to_ns_ = last_read_ns_;
+  const double power_w = watts(last_.raw);
+  const int64_t held_ns = last_read_ns_ - track_.knots.back().t_ns;
+  if (held_ns > 0) knot(last_read_ns_, power_w * seconds(held_ns), 0, power_w, Knot::Kind::kPlain);
+  knot(last_read_ns_ + reach_ns(), power_w * seconds(reach_ns()), 0, power_w, Knot::Kind::kBeyond);
+}
+
+// -- gauges with a window of their own -----------------------------------------------------------
+
+void Builder::add_power(const Change& change) {
+  const auto [at, half] = place(change);
+  const double power_w = watts(change.raw);
+  const int64_t centre = at - channel_.window_ns / 2;
+  if (!started_) {
+    cover_from_ns_ = change.first_new_ns;
+    knot(centre, 0, half, power_w, Knot::Kind::kRamp);
+    return;
+  }
+  const double before_w = watts(last_.raw);
+  const int64_t from_ns = track_.knots.back().t_ns;
+  if ((change.flags & kGap) != 0) {
+    const int64_t held_ns = change.last_old_ns - from_ns;
+    if (held_ns > 0) knot(change.last_old_ns, before_w * seconds(held_ns), half, before_w, Knot::Kind::kRamp);
+    blank(track_.knots.back().t_ns, change.first_new_ns, kUnknown, false);
+    knot(change.first_new_ns, 0, half, power_w, Knot::Kind::kFlat);
+    return;
+  }
+  // The value was given again at each update until the one before this change.
+  const int64_t bracket = change.first_new_ns - change.last_old_ns;
+  const int64_t rise = track_.period_ns > 0 ? track_.period_ns : bracket;
+  const int64_t held_ns = centre - rise - from_ns;
+  if (held_ns > rise / 2) {
+    knot(centre - rise, before_w * seconds(held_ns), half, before_w, Knot::Kind::kRamp);
+  }
+  const double width_s = seconds(std::max<int64_t>(centre - track_.knots.back().t_ns, 0));
+  knot(centre, 0.5 * (before_w + power_w) * width_s, half, power_w, Knot::Kind::kRamp);
+}
+
+void Builder::end_power() {
+  cover_to_ns_ = last_read_ns_;
+  const double power_w = watts(last_.raw);
+  const int64_t until = last_read_ns_ + reach_ns();
+  const int64_t held_ns = last_read_ns_ - track_.knots.back().t_ns;
+  if (held_ns > 0) knot(last_read_ns_, power_w * seconds(held_ns), 0, power_w, Knot::Kind::kRamp);
+  knot(until, power_w * seconds(until - track_.knots.back().t_ns), 0, power_w, Knot::Kind::kBeyond);
+}
+
+// -- the whole -----------------------------------------------------------------------------------
+
+// The run may begin before the first reading: the power just after it, for one update at most.
+void Builder::extend_front() {
+  auto& knots = track_.knots;
+  const Knot first = knots.front();
+  if (first.t_ns <= start_ns_) return;
+  const int64_t reach = std::min(reach_ns(), first.t_ns - start_ns_);
+  if (reach <= 0) return;
+  double power_w = first.power_w;
+  if (channel_.kind == Kind::kCounter) {
+    if (first.kind != Knot::Kind::kPlain) return;
+    power_w = knots[1].energy_j / seconds(knots[1].t_ns - first.t_ns);
+  }
+  Knot front = first;
+  front.t_ns -= reach;
+  front.energy_j -= power_w * seconds(reach);
+  front.kind = Knot::Kind::kBeyond;
+  knots.insert(knots.begin(), front);
+}
+
+void Builder::find_powers() {
+  std::vector<float> powers;
+  powers.reserve(track_.knots.size());
+  for (size_t i = 0; i + 1 < track_.knots.size(); ++i) {
+    const Knot& knot = track_.knots[i];
+    const Knot& next = track_.knots[i + 1];
+    if (knot.kind != Knot::Kind::kPlain && knot.kind != Knot::Kind::kRamp) continue;
+    const double power_w = (next.energy_j - knot.energy_j) / seconds(next.t_ns - knot.t_ns);
+    powers.push_back(static_cast<float>(power_w));
+  }
+  if (powers.size() < kFewPowers) {
+    track_.high_w = track_.limit_w;
+    return;
+  }
+  const auto quantile = [&](double share) {
+    const auto at = static_cast<ptrdiff_t>(std::lround(share * static_cast<double>(powers.size() - 1)));
+    std::nth_element(powers.begin(), powers.begin() + at, powers.end());
+    return double{powers[static_cast<size_t>(at)]};
+  };
+  const double low = quantile(0.001);
+  const double high = quantile(0.9995);
+  track_.low_w = std::max(low - 0.05 * (high - low), 0.0);
+  track_.high_w = high + 0.1 * (high - low);
+}
+
+// The highest mean power over stretches long enough that the brackets of their ends hardly matter.
+void Builder::find_peak() {
+  const auto& knots = track_.knots;
+  double peak = -1;
+  size_t end = 0;
+  for (size_t i = 0; i + 1 < knots.size(); ++i) {
+    if (knots[i].kind == Knot::Kind::kRamp) peak = std::max<double>(peak, knots[i].power_w);
+    if (knots[i].kind != Knot::Kind::kPlain) continue;
+    end = std::max(end, i + 1);
+    const auto plain_on = [&] { return knots[end].kind == Knot::Kind::kPlain && end + 1 < knots.size(); };
+    const auto width_s = [&] { return seconds(knots[end].t_ns - knots[i].t_ns); };
+    const auto blur_s = [&] { return knots[i].half_s + knots[end].half_s; };
+    while (width_s() < 4 * blur_s() && plain_on()) ++end;
+    if (width_s() < 4 * blur_s()) continue;
+    peak = std::max(peak, (knots[end].energy_j - knots[i].energy_j) / width_s());
+  }
+  if (peak >= 0) track_.peak_w = peak;
+}
+
+// A gauge that averages over less than its period does not see the rest: the variance of its
+// samples tells what may have been there.
+void Builder::find_variance() {
+  const int64_t period = track_.period_ns;
+  if (channel_.kind != Kind::kGauge || channel_.window_ns < 0 || period <= channel_.window_ns) return;
+  const double unseen = 1 - seconds(channel_.window_ns) / seconds(period);
+  const auto& knots = track_.knots;
+  track_.variance_j2.assign(knots.size(), 0);
+  for (size_t i = 0; i + 1 < knots.size(); ++i) {
+    double added = 0;
+    if (knots[i].kind == Knot::Kind::kRamp) {
+      const size_t from = i >= 2 ? i - 2 : 0;
+      const size_t to = std::min(i + 3, knots.size() - 1);
+      double sum = 0, squares = 0;
+      for (size_t k = from; k <= to; ++k) {
+        sum += knots[k].power_w;
+        squares += double{knots[k].power_w} * knots[k].power_w;
+      }
+      const auto n = static_cast<double>(to - from + 1);
+      const double spread = std::max(squares / n - sum / n * (sum / n), 0.0);
+      const double step_w = double{knots[i + 1].power_w} - knots[i].power_w;
+      const double width_s = seconds(knots[i + 1].t_ns - knots[i].t_ns);
+      added = width_s * std::min(width_s, seconds(period)) * unseen *
+              std::max(step_w * step_w, spread) / 2;
+    }
+    track_.variance_j2[i + 1] = track_.variance_j2[i] + added;
+  }
+}
+
+void Builder::fill_blanks() {
+  const double peak_w = std::isnan(track_.peak_w) ? track_.limit_w : track_.peak_w;
+  auto& blanks = track_.blanks;
+  const auto unread = [&](int64_t from, int64_t to, int64_t known_from, int64_t known_to) {
+    const int64_t known = std::max<int64_t>(std::min(to, known_to) - std::max(from, known_from), 0);
+    return Blank{from, to, peak_w * seconds(to - from - known), 0, 0, false};
+  };
+  const int64_t known_from = track_.knots.front().t_ns;
+  const int64_t known_to = track_.knots.back().t_ns;
+  for (Blank& blank : blanks) {
+    if (std::isnan(blank.lost_j)) blank.lost_j = peak_w * seconds(blank.to_ns - blank.from_ns);
+  }
+  if (cover_from_ns_ > start_ns_) {
+    const int64_t to = std::min(cover_from_ns_, end_ns_);
+    blanks.insert(blanks.begin(), unread(start_ns_, to, known_from, known_to));
+  }
+  if (cover_to_ns_ < end_ns_) {
+    blanks.push_back(unread(std::max(cover_to_ns_, start_ns_), end_ns_, known_from, known_to));
+  }
+  double sum_j = 0;
+  int64_t sum_ns = 0;
+  for (Blank& blank : blanks) {
+    blank.before_j = sum_j;
+    blank.before_ns = sum_ns;
+    sum_j += blank.lost_j;
+    if (!blank.covered) sum_ns += blank.to_ns - blank.from_ns;
+  }
+}
+
+Track Builder::finish() {
+  if (!started_) return std::move(track_);
+  if (channel_.kind == Kind::kCounter) {
+    end_count();
+  } else if (channel_.window_ns < 0) {
+    end_mean();
+  } else {
+    end_power();
+  }
+  // Even a single reading makes a curve: it is known that there was one.
+  if (track_.knots.size() == 1) knot(track_.knots[0].t_ns + 1, 0, 0, 0, Knot::Kind::kFlat);
+  find_powers();
+  find_peak();
+  extend_front();
+  find_variance();
+  fill_blanks();
+  if (track_.interval_ns == 0 && channel_.window_ns < 0) track_.interval_ns = track_.period_ns;
+  if (track_.period_ns == 0 && channel_.window_ns < 0) track_.period_ns = track_.interval_ns;
+  return std::move(track_);
+}
+
+}  // namespace
+
+Track make_track(const Channel& channel, std::vector<Frame> frames, int64_t start_ns, int64_t end_ns) {
+  std::sort(frames.begin(), frames.end(), [](const Frame& a, const Frame& b) {
+    if (a.first_seq != b.first_seq) return a.first_seq < b.first_seq;
+    return a.pulse.last_read_ns < b.pulse.last_read_ns;
+  });
+  Builder builder(channel, find_period(frames, channel), start_ns, end_ns);
+  for (const Frame& frame : frames) builder.add(frame);
+  return builder.finish();
+}
+
+}  // namespace pyprof

@@ -1,0 +1,55 @@
+// The readings of one channel made into knots of energy over time: wraps counted, resets and gaps
+// told apart, powers integrated.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/channel.h"
+#include "core/curve.h"
+#include "core/frame.h"
+
+namespace pyprof {
+
+struct Knot {
+  // Of the time from this knot to the next.
+  enum class Kind : uint8_t {
+    kPlain,    // the energy is the difference of two readings
+    kBridged,  // it is, but nothing was read for a while between them
+    kRamp,     // integrated from power, which runs straight from this knot's to the next one's
+    kFlat,     // nothing is known; see the blanks
+    kBeyond,   // before the first or after the last reading
+  };
+  int64_t t_ns = 0;
+  double energy_j = 0;
+  float half_s = 0;   // half-width of the window in which the sensor changed
+  float power_w = 0;  // gauges: at this knot
+  Kind kind = Kind::kPlain;
+};
+
+// A stretch with something missing.
+struct Blank {
+  int64_t from_ns = 0, to_ns = 0;
+  double lost_j = 0;        // may have been used and is not in the energy; runs straight over the time
+  double before_j = 0;      // sum of lost_j of the blanks before
+  int64_t before_ns = 0;    // uncovered time before
+  bool covered = false;     // readings bracket it nevertheless
+};
+
+struct Track {
+  std::vector<Knot> knots;
+  std::vector<Blank> blanks;         // sorted, disjoint
+  std::vector<CurveEvent> events;
+  std::vector<double> variance_j2;   // gauges that look away: sum up to each knot
+  int64_t period_ns = 0;             // of the updates, 0: unknown
+  int64_t interval_ns = 0;           // between reads, 0: unknown
+  int64_t window_ns = 0;             // gauges: averaging window
+  double quantum_j = 0;              // counters
+  double limit_w = 0;                // no plausible power is higher
+  double low_w = 0, high_w = 0;      // plausible powers, from the powers seen
+  double peak_w = kUnknown;
+};
+
+Track make_track(const Channel& channel, std::vector<Frame> frames, int64_t start_ns, int64_t end_ns);
+
+}  // namespace pyprof
