@@ -28,6 +28,8 @@ def check_free(path: Path, overwrite: bool) -> None:
         raise UsageError(f"{path} is a symbolic link: give the file itself or another name")
     if os.path.isdir(path):
         raise UsageError(f"{path} is a folder: give the name of a file")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no regular file: give the name of one")
     if is_being_written(path):
         raise UsageError(f"{path} is being recorded right now: give another name")
     if overwrite:

@@ -15,6 +15,7 @@ from pyprof.energy import PHASES, EnergyReport
 from pyprof.errors import UsageError
 from pyprof.notice import say
 from pyprof.session import Session, interval_ns
+from pyprof.stages import stage
 
 if TYPE_CHECKING:
     from pyprof.carbon import Scenario
@@ -116,7 +117,7 @@ class Profiler:
             if ended and self._session.end_ns is not None:
                 self._end_ns = self._session.end_ns
 
-    def stage(self, name: str, phase: str | None = None) -> _native.stage:
+    def stage(self, name: str, phase: str | None = None) -> stage:
         """A named interval of work: context manager and decorator."""
         return _native.stage_with_default(name, phase, self._phase)
 
