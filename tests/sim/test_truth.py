@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,10 @@ def test_counters_wrap_within_the_range_they_announce(tmp_path: Path) -> None:
         while time.monotonic_ns() < until_ns:
             seen.append(read_uj(machine.sysfs, "intel-rapl:0"))
             time.sleep(0.005)
-        rises = [(b - a) % (highest_uj + 1) for a, b in zip(seen, seen[1:], strict=False)]
+        rises = [(b - a) % (highest_uj + 1) for a, b in pairwise(seen)]
         truth_j = machine.truth_j("package-0", until_ns - 1_000_000_000, until_ns)
     assert max(seen) <= highest_uj
-    assert any(b < a for a, b in zip(seen, seen[1:], strict=False))
+    assert any(b < a for a, b in pairwise(seen))
     assert sum(rises) * 1e-6 == pytest.approx(truth_j, abs=210.0 * 0.05)
 
 
