@@ -14,6 +14,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "core/clock.h"
 #include "sources/table.h"
@@ -114,7 +115,7 @@ void refuse_missing_library(SourceState& state, const Places& places, const char
     refuse(state, "the NVML library could not be loaded: " + why,
            "give the driver's libnvidia-ml.so.1 with --nvml FILE or PYPROF_NVML");
   } else {
-    refuse(state, "the driver's library " + why,
+    refuse(state, "the NVIDIA driver's library can't be loaded: " + why,
            "install the NVIDIA driver; in a container pass the GPUs in (docker run --gpus all)");
   }
 }
@@ -234,9 +235,9 @@ struct Way {
 
 constexpr std::array<Way, 5> kWays{{
     {"nvmlDeviceGetTotalEnergyConsumption", ask_total_energy, Meaning::kEnergy},
-    {"field 83 (total energy)", ask_field<NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION>, Meaning::kEnergy},
-    {"field 186 (instantaneous power)", ask_field<NVML_FI_DEV_POWER_INSTANT>, Meaning::kInstant},
-    {"field 185 (average power)", ask_field<NVML_FI_DEV_POWER_AVERAGE>, Meaning::kAverage},
+    {"field 83", ask_field<NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION>, Meaning::kEnergy},
+    {"field 186", ask_field<NVML_FI_DEV_POWER_INSTANT>, Meaning::kInstant},
+    {"field 185", ask_field<NVML_FI_DEV_POWER_AVERAGE>, Meaning::kAverage},
     {"nvmlDeviceGetPowerUsage", ask_power_usage, Meaning::kByGeneration},
 }};
 
@@ -367,7 +368,7 @@ struct Generation {
 };
 
 // Averaging window and update period of the power of the moment, as metered on each generation
-// (see docs/simulate.md for where from); 0 where nobody has.
+// (docs/simulate.md tells whose); 0 where nobody has.
 struct Timing {
   int64_t window_ns = 0;
   int64_t period_ns = 100 * kNsPerMs;
@@ -483,13 +484,36 @@ Answer ask_twice(Ask ask, const Library& library, nvmlDevice_t device) {
   return final_word ? first : ask(library, device);
 }
 
-// The best way that answers now; what the others said goes to `refusals`.
-const Way* choose_way(const Library& library, nvmlDevice_t device, std::string& refusals) {
+// What the ways that did not answer said, equal answers together.
+class Refusals {
+ public:
+  void add(const Way& way, nvmlReturn_t code) {
+    const auto same = std::find_if(said_.begin(), said_.end(),
+                                   [code](const auto& said) { return said.first == code; });
+    if (same == said_.end()) {
+      said_.emplace_back(code, way.name);
+    } else {
+      same->second += std::string(", ") + way.name;
+    }
+  }
+  std::string in_words(const Library& library) const {
+    std::string text;
+    for (const auto& [code, names] : said_) {
+      text += (text.empty() ? "" : "; ") + words(library, code) + " from " + names;
+    }
+    return text;
+  }
+
+ private:
+  std::vector<std::pair<nvmlReturn_t, std::string>> said_;
+};
+
+// The best way that answers now.
+const Way* choose_way(const Library& library, nvmlDevice_t device, Refusals& refusals) {
   for (const Way& way : kWays) {
     const Answer answer = ask_twice(way.ask, library, device);
     if (answer.code == NVML_SUCCESS) return &way;
-    refusals +=
-        (refusals.empty() ? "" : "; ") + std::string(way.name) + ": " + words(library, answer.code);
+    refusals.add(way, answer.code);
     if (status_of(answer.code) == Sample::Status::kLost) return nullptr;
   }
   return nullptr;
@@ -519,10 +543,10 @@ void add_gpu(const std::shared_ptr<Library>& library, nvmlDevice_t device, unsig
              Found& found) {
   Channel channel = channel_of(*library, device, index);
   note_boundaries(*library, device, channel, found);
-  std::string refusals;
+  Refusals refusals;
   const Way* const way = choose_way(*library, device, refusals);
   if (way == nullptr) {
-    refuse_channel(channel, "neither energy nor power can be read: " + refusals);
+    refuse_channel(channel, "neither energy nor power can be read: " + refusals.in_words(*library));
     found.unreadable.push_back(std::move(channel));
     return;
   }

@@ -1,0 +1,352 @@
+"""NVIDIA GPUs through a simulated driver library: which sensor is taken, what it gives, what goes
+wrong with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pyprof.energy import EnergyReport
+from pyprof.errors import UsageError
+from pyprof.hardware import Look, Machine, open_machine
+from pyprof.profiler import Profiler
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+
+from sim import machine as simulated
+from sim import ready, waveform
+from sim.fault import ALWAYS, ENERGY_CALLS, POWER_CALLS, Fault, NvmlError, Span, unsupported
+from sim.gpu import Gpu
+from sim.machine import Running
+
+GPU = Gpu(waveform.square(80.0, 420.0, period_s=0.7), limit_w=400.0)
+
+
+@pytest.fixture(autouse=True)
+def every_gpu_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+
+
+def _found(machine: Running, *, model: bool = False) -> Machine:
+    names = ("nvml", "modelled") if model else ("nvml",)
+    return open_machine(Look(nvml=machine.nvml, sysfs=machine.sysfs, sources=names))
+
+
+def _measured(machine: Running, seconds: float, *, model: bool = False) -> EnergyReport:
+    names = ["nvml", "modelled"] if model else ["nvml"]
+    with Profiler(nvml=machine.nvml, sysfs=machine.sysfs, sources=names) as prof:
+        time.sleep(seconds)
+    return prof.report()
+
+
+def _truth_j(machine: Running, report: EnergyReport, channel: str) -> float:
+    return machine.truth_j(channel, report.run.start_mono_ns, report.run.end_mono_ns)
+
+
+# -- which sensor ----------------------------------------------------------------------------------
+
+
+def test_the_energy_counter_comes_first(tmp_path: Path) -> None:
+    with simulated.Machine(gpus=(GPU, GPU)).running(tmp_path) as machine:
+        found = _found(machine)
+    first, second = found.channels
+    assert (first.id, second.id) == ("gpu0", "gpu1")
+    assert (first.quality, first.method, first.kind) == ("measured", "counter", "counter")
+    assert (first.domain, first.scope, first.source) == ("gpu", "devices", "nvml")
+    assert first.uuid == GPU.identity(0)
+    assert first.device == "NVIDIA A100-SXM4-80GB"
+    assert first.unit == 1e-3
+    assert first.limit_w == pytest.approx(1.5 * 400)
+    assert found.scope == "GPU gpu0 and gpu1"
+
+
+@pytest.mark.parametrize(
+    ("capability", "missing", "usage", "method", "window_s"),
+    [
+        ((8, 0), ENERGY_CALLS[:1], "instant", "counter", 0.0),
+        ((8, 0), ENERGY_CALLS, "instant", "power-instant", 0.025),
+        ((9, 0), ENERGY_CALLS, "average", "power-instant", 0.025),
+        ((6, 0), ENERGY_CALLS, "instant", "power-instant", 0.010),
+        ((12, 0), ENERGY_CALLS, "average", "power-instant", 0.0),
+        ((8, 6), (*ENERGY_CALLS, "field:186"), "average", "power-average", 1.0),
+        # Only nvmlDeviceGetPowerUsage, whose meaning depends on the generation.
+        ((8, 6), (*ENERGY_CALLS, "field:186", "field:185"), "average", "power-average", 1.0),
+        ((8, 0), (*ENERGY_CALLS, "field:186", "field:185"), "instant", "power-instant", 0.025),
+        ((7, 5), (*ENERGY_CALLS, "field:186", "field:185"), "instant", "power-instant", 0.1),
+        ((5, 2), (*ENERGY_CALLS, "field:186", "field:185"), "instant", "power-instant", 0.0),
+    ],
+)
+def test_the_best_that_answers_is_taken(
+    tmp_path: Path,
+    capability: tuple[int, int],
+    missing: tuple[str, ...],
+    usage: str,
+    method: str,
+    window_s: float,
+) -> None:
+    gpu = replace(GPU, capability=capability, usage=usage, faults=unsupported(*missing))
+    with simulated.Machine(gpus=(gpu,)).running(tmp_path) as machine:
+        (channel,) = _found(machine).channels
+    assert channel.method == method
+    assert channel.quality == ("measured" if method == "counter" else "derived")
+    assert channel.kind == ("counter" if method == "counter" else "gauge")
+    assert channel.window_ns == round(window_s * 1e9)
+
+
+def test_an_old_driver_without_fields_gives_power(tmp_path: Path) -> None:
+    with ready.old_driver().running(tmp_path) as machine:
+        (channel,) = _found(machine).channels
+    assert (channel.method, channel.quality) == ("power-instant", "derived")
+
+
+# -- what it gives ---------------------------------------------------------------------------------
+
+
+def test_counters_give_the_true_energy(tmp_path: Path) -> None:
+    with ready.eight_training_gpus().running(tmp_path) as machine:
+        report = _measured(machine, 3.07)
+        truth_j = [_truth_j(machine, report, f"gpu{index}") for index in range(8)]
+    energies_j = [report.channels[f"gpu{index}"].energy_j for index in range(8)]
+    assert energies_j == [pytest.approx(true_j, rel=0.02) for true_j in truth_j]
+    assert report.energy_j == pytest.approx(sum(truth_j), rel=0.01)
+    assert report.total.by_quality.keys() == {"measured"}
+
+
+def test_power_of_the_moment_gives_the_true_energy(tmp_path: Path) -> None:
+    with ready.gpu_without_energy().running(tmp_path) as machine:
+        report = _measured(machine, 4.0)
+        truth_j = _truth_j(machine, report, "gpu0")
+    assert report.energy_j == pytest.approx(truth_j, rel=0.05)
+    assert report.channels["gpu0"].quality == "derived"
+    assert report.total.by_quality.keys() == {"derived"}
+
+
+# -- what can't be read ----------------------------------------------------------------------------
+
+
+def test_a_gpu_without_power_is_modelled_from_its_utilisation(tmp_path: Path) -> None:
+    with ready.gpu_without_power().running(tmp_path) as machine:
+        report = _measured(machine, 2.0, model=True)
+    gpu = report.channels["gpu0"]
+    assert (gpu.quality, gpu.method, gpu.source) == ("modelled", "model", "modelled")
+    assert gpu.counted
+    assert gpu.reason is not None
+    assert "power limit 120 W" in gpu.reason
+    assert gpu.energy_j is not None
+    assert gpu.low_j is not None
+    assert gpu.high_j is not None
+    # Between idle, 15 % of the limit, and the limit; with the range of such an estimate.
+    assert 0.14 * 120 * 2.0 < gpu.energy_j < 1.1 * 120 * report.run.duration_s
+    assert gpu.low_j < 0.5 * gpu.energy_j
+    assert gpu.high_j > gpu.energy_j
+
+
+def test_without_models_it_stays_unmeasured_and_says_which_calls_said_what(tmp_path: Path) -> None:
+    with ready.gpu_without_power().running(tmp_path) as machine:
+        found = _found(machine)
+        report = _measured(machine, 0.3)
+    (gpu,) = (channel for channel in found.unmeasured if channel.id == "gpu0")
+    assert gpu.quality == "unmeasured"
+    assert gpu.reason == (
+        "neither energy nor power can be read: Not Supported (NVML error 3) from "
+        "nvmlDeviceGetTotalEnergyConsumption, field 83, field 186, field 185, "
+        "nvmlDeviceGetPowerUsage"
+    )
+    (nvml,) = (source for source in found.sources if source.name == "nvml")
+    assert not nvml.available
+    assert nvml.reason is not None
+    assert nvml.remedy is not None
+    assert report.energy_j is None
+    assert report.channels["gpu0"].energy_j is None
+    assert "gpu0" in report.total.unmeasured
+
+
+def test_not_even_utilisation_leaves_it_unmeasured(tmp_path: Path) -> None:
+    faults = unsupported(*ENERGY_CALLS, *POWER_CALLS, "nvmlDeviceGetUtilizationRates")
+    with simulated.Machine(gpus=(replace(GPU, faults=faults),)).running(tmp_path) as machine:
+        found = _found(machine, model=True)
+    assert "gpu0" in {channel.id for channel in found.unmeasured}
+    assert "gpu0" not in {channel.id for channel in found.channels}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "No such file"), (b"not a library\n", "could not be loaded")],
+)
+def test_a_library_that_is_none_is_explained(
+    tmp_path: Path, content: bytes | None, says: str
+) -> None:
+    path = tmp_path / "libnvidia-ml.so.1"
+    if content is not None:
+        path.write_bytes(content)
+    found = open_machine(Look(nvml=str(path), sources=("nvml",)))
+    (nvml,) = found.sources
+    assert not nvml.available
+    assert nvml.reason is not None
+    assert says in nvml.reason
+    assert str(path) in nvml.reason
+    assert nvml.remedy is not None
+    assert "--nvml" in nvml.remedy
+
+
+def test_a_library_of_something_else_is_explained() -> None:
+    (nvml,) = open_machine(Look(nvml="libm.so.6", sources=("nvml",))).sources
+    assert nvml.reason == "libm.so.6 lacks the entry points of NVML"
+
+
+def test_a_driver_that_is_not_loaded_is_explained(tmp_path: Path) -> None:
+    with simulated.Machine(gpus=(GPU,)).running(tmp_path) as machine:
+        machine.nvml_spec.unlink()
+        (nvml,) = (source for source in _found(machine).sources if source.name == "nvml")
+    assert nvml.reason == "NVML is installed but the NVIDIA driver is not loaded"
+    assert nvml.remedy == "sudo modprobe nvidia"
+
+
+# -- what goes wrong on the way --------------------------------------------------------------------
+
+
+def test_a_lost_gpu_comes_back_and_its_counter_bridges_the_gap(tmp_path: Path) -> None:
+    faults = (Fault(Span(0.8, 1.5), NvmlError.GPU_IS_LOST),)
+    with simulated.Machine(gpus=(replace(GPU, faults=faults), GPU)).running(tmp_path) as machine:
+        report = _measured(machine, 3.5)
+        truth_j = _truth_j(machine, report, "gpu0")
+    events = [event.kind for event in report.events if event.channel == "gpu0"]
+    assert "lost" in events
+    assert "back" in events
+    assert not [event for event in report.events if event.channel == "gpu1"]
+    gpu = report.channels["gpu0"]
+    assert gpu.energy_j == pytest.approx(truth_j, rel=0.03)
+    assert report.overhead.failed_reads is not None
+    assert report.overhead.failed_reads > 0
+
+
+def test_a_gpu_that_stays_lost_is_not_covered_to_the_end(tmp_path: Path) -> None:
+    faults = (Fault(Span(0.5, 1e6), NvmlError.GPU_IS_LOST),)
+    with simulated.Machine(gpus=(replace(GPU, faults=faults),)).running(tmp_path) as machine:
+        report = _measured(machine, 1.5)
+    gpu = report.channels["gpu0"]
+    assert gpu.coverage is not None
+    assert gpu.coverage < 0.8
+
+
+def test_a_refused_read_is_a_gap_and_never_a_zero(tmp_path: Path) -> None:
+    faults = (Fault(Span(0.9, 1.3), NvmlError.NO_PERMISSION, ENERGY_CALLS[0]),)
+    with simulated.Machine(gpus=(replace(GPU, faults=faults),)).running(tmp_path) as machine:
+        report = _measured(machine, 2.5)
+        truth_j = _truth_j(machine, report, "gpu0")
+    assert report.energy_j == pytest.approx(truth_j, rel=0.03)
+    assert "denied" in {event.kind for event in report.events}
+    assert "wrap" not in {event.kind for event in report.events}
+
+
+def test_a_counter_that_starts_again_is_a_reset_and_adds_nothing_absurd(tmp_path: Path) -> None:
+    gpu = replace(GPU, resets_s=(1.2,))
+    with simulated.Machine(gpus=(gpu,)).running(tmp_path) as machine:
+        report = _measured(machine, 2.5)
+        truth_j = _truth_j(machine, report, "gpu0")
+    assert report.energy_j is not None
+    assert 0.8 * truth_j < report.energy_j < 1.05 * truth_j
+    assert "reset" in {event.kind for event in report.events}
+
+
+def _open_in_child(nvml: str, results: multiprocessing.Queue[object]) -> None:
+    found = open_machine(Look(nvml=nvml, sources=("nvml",)))
+    results.put([channel.method for channel in found.channels])
+
+
+def test_a_forked_child_opens_the_driver_for_itself(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    results: multiprocessing.Queue[object] = context.Queue()
+    with simulated.Machine(gpus=(GPU,)).running(tmp_path) as machine:
+        held = _found(machine)
+        child = context.Process(target=_open_in_child, args=(machine.nvml, results))
+        child.start()
+        methods = results.get(timeout=20)
+        child.join(20)
+    assert methods == ["counter"]
+    assert child.exitcode == 0
+    assert [channel.method for channel in held.channels] == ["counter"]
+
+
+# -- whose GPUs ------------------------------------------------------------------------------------
+
+
+def _visible(machine: Running, monkeypatch: pytest.MonkeyPatch, listed: str) -> Machine:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    return _found(machine)
+
+
+def test_only_the_jobs_gpus_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with simulated.Machine(gpus=(GPU,) * 4).running(tmp_path) as machine:
+        by_index = _visible(machine, monkeypatch, "3,1")
+        by_uuid = _visible(machine, monkeypatch, GPU.identity(2))
+        by_prefix = _visible(machine, monkeypatch, GPU.identity(0)[:14])
+        none = _visible(machine, monkeypatch, "")
+    assert [channel.id for channel in by_index.channels] == ["gpu1", "gpu3"]
+    assert "left out, as CUDA_VISIBLE_DEVICES='3,1': gpu0, gpu2" in by_index.notes
+    assert [channel.id for channel in by_uuid.channels] == ["gpu2"]
+    assert [channel.id for channel in by_prefix.channels] == ["gpu0"]
+    assert none.channels == ()
+    assert none.native is None
+
+
+def test_an_index_counts_along_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boards = (replace(GPU, bus=0x81), replace(GPU, bus=0x17))
+    with simulated.Machine(gpus=boards).running(tmp_path) as machine:
+        found = _visible(machine, monkeypatch, "0")
+    assert [channel.id for channel in found.channels] == ["gpu1"]
+
+
+def test_unlike_gpus_by_index_are_all_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ready.mixed_models().running(tmp_path) as machine:
+        doubtful = _visible(machine, monkeypatch, "0")
+        monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+        certain = _visible(machine, monkeypatch, "2")
+    assert len(doubtful.channels) == 4
+    assert any("all 4 GPUs are counted" in note for note in doubtful.notes)
+    assert [channel.id for channel in certain.channels] == ["gpu2"]
+
+
+# -- boundaries ------------------------------------------------------------------------------------
+
+
+def test_a_board_split_by_mig_is_counted_whole_and_said_so(tmp_path: Path) -> None:
+    with simulated.Machine(gpus=(replace(GPU, mig=1),)).running(tmp_path) as machine:
+        found = _found(machine)
+    assert "gpu0 is split by MIG: its energy is the whole board's" in found.notes
+
+
+def test_beside_a_module_that_holds_the_cpu_no_cpu_is_modelled(tmp_path: Path) -> None:
+    with ready.grace_module().running(tmp_path) as machine:
+        found = _found(machine, model=True)
+    assert [channel.id for channel in found.channels] == ["gpu0"]
+    assert "CPU and memory are not modelled: gpu0 holds them" in found.notes
+
+
+def test_mps_view_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NVML_MPS_DEVICE_ENUMERATION", "1")
+    with simulated.Machine(gpus=(GPU,)).running(tmp_path) as machine:
+        found = _found(machine)
+    assert any("NVML_MPS_DEVICE_ENUMERATION" in note for note in found.notes)
+
+
+def test_an_unknown_source_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown source 'nvlm': did you mean 'nvml'"):
+        open_machine(Look(sources=("nvlm",)))
+
+
+def test_a_gpu_that_refuses_everything_does_not_take_the_others_along(tmp_path: Path) -> None:
+    foreign = replace(GPU, faults=(Fault(ALWAYS, NvmlError.NO_PERMISSION),))
+    with simulated.Machine(gpus=(foreign, GPU)).running(tmp_path) as machine:
+        found = _found(machine)
+    assert [channel.id for channel in found.channels] == ["gpu1"]
+    (refused,) = (channel for channel in found.unmeasured if channel.id == "gpu0")
+    assert "Insufficient Permissions" in refused.reason
