@@ -42,7 +42,6 @@ class ZoneRow:
 def compare(
     energy_j: float,
     zones: Iterable[str] = EXAMPLE_ZONES,
-    *,
     kind: str = LIFECYCLE,
     pue: float | None = None,
     table: str | None = None,

@@ -63,8 +63,8 @@ class Equivalent:
         """One line for a report."""
         doubt = "; not re-read at its source" if self.row.verified == "no" else ""
         return (
-            f"{self.rounded:,.10g} x {self.row.name} ({self.row.unit}; {self.row.id}, "
-            f"{self.row.year}, {self.row.source}{doubt})"
+            f"{self.rounded:,.10g} x {self.row.name}, per {self.row.unit} "
+            f"[{self.row.id}, {self.row.year}: {self.row.source}{doubt}]"
         )
 
     def to_dict(self) -> dict[str, Any]:

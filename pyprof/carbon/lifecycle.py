@@ -65,6 +65,7 @@ class PhaseRow:
     source: str | None = None
     requests: float | None = None
     requests_per_day: float | None = None
+    days: float | None = None
     footprint: Footprint | None = None
     holding: Holding | None = None
 
@@ -90,6 +91,7 @@ class PhaseRow:
             "by_quality_kg": dict(self.by_quality),
             "source": self.source,
             "requests": self.requests,
+            "days": self.days,
             "footprint": None if self.footprint is None else self.footprint.to_dict(),
             "embodied": None if self.holding is None else self.holding.to_dict(),
         }
@@ -104,8 +106,8 @@ class Use:
     wh_per_request: float
     g_per_request: float
     making_kwh: float | None
-    making_kg: float
-    making_g_per_request: float
+    making_kg: float | None
+    making_g_per_request: float | None
     break_even_requests: float | None
     break_even_days: float | None
     parity_requests: float | None
@@ -131,7 +133,16 @@ class LifeCycle:
     use: Use | None
     excluded: tuple[str, ...]
     notes: tuple[str, ...]
+    published: tuple[str, ...] = ()
     source: str | None = None
+
+    @property
+    def deployment_kg_per_day(self) -> float | None:
+        """Use per day; None unless every deployment row says over how many days it goes."""
+        used = [row for row in self.rows if row.phase == "deployment"]
+        if not used or any(not row.days or row.kg_co2e is None for row in used):
+            return None
+        return math.fsum((row.kg_co2e or 0.0) / (row.days or 1.0) for row in used)
 
     @property
     def dominating(self) -> Term | None:
@@ -155,6 +166,8 @@ class LifeCycle:
             "terms": [term.to_dict() for term in self.terms],
             "dominating": None if widest is None else widest.cause,
             "use": None if self.use is None else self.use.to_dict(),
+            "deployment_kg_per_day": self.deployment_kg_per_day,
+            "published": list(self.published),
             "excluded": list(self.excluded),
             "notes": list(self.notes),
         }
@@ -172,6 +185,7 @@ def life_cycle_from(table: Mapping[str, Any], where: str, load: Load | None = No
     document.get("schema")
     name = document.text("name") or os.path.basename(where)
     source, excluded = document.text("source"), document.texts("excluded")
+    published = document.texts("published")
     folder = os.path.dirname(where)
     shared = document.section("scenario")
     base = Scenario() if shared is None else scenario_from_section(shared, folder=folder)
@@ -186,7 +200,7 @@ def life_cycle_from(table: Mapping[str, Any], where: str, load: Load | None = No
     rows.extend(_held_row(holding, None, base) for holding in base.embodied)
     if not rows:
         raise UsageError(f"{where}: no [[phase]] and no [[embodied]] in it")
-    return add_up(name, rows, excluded=excluded, source=source)
+    return add_up(name, rows, excluded=excluded, published=published, source=source)
 
 
 def add_up(
@@ -194,6 +208,7 @@ def add_up(
     rows: Iterable[PhaseRow],
     *,
     excluded: Sequence[str] = (),
+    published: Sequence[str] = (),
     source: str | None = None,
 ) -> LifeCycle:
     """Rows as one account; kinds of factors are never mixed in it."""
@@ -216,6 +231,7 @@ def add_up(
         use=_use(ordered),
         excluded=tuple(excluded),
         notes=_notes(ordered),
+        published=tuple(published),
         source=source,
     )
 
@@ -263,6 +279,7 @@ class _RowReader:
             _row(phase, name, priced, {stated.quality: priced.kg_co2e or 0.0}, source),
             requests=stated.requests,
             requests_per_day=stated.requests_per_day,
+            days=stated.days,
         )
 
     def _from_recording(
@@ -313,6 +330,7 @@ class _Stated:
     terms: tuple[Term, ...]
     requests: float | None
     requests_per_day: float | None
+    days: float | None
 
 
 def _read_energy(section: Section) -> _Stated:
@@ -320,7 +338,8 @@ def _read_energy(section: Section) -> _Stated:
     kwh, hours = section.number("energy_kwh"), section.number("gpu_hours")
     each = section.number("wh_per_request")
     watts = section.number("gpu_watts")
-    daily, days = section.number("requests_per_day"), section.number("days")
+    daily = section.number("requests_per_day", above=True)
+    days = section.number("days", above=True)
     requests = section.number("requests", above=True)
     quality = section.text("quality")
     if quality is not None and quality not in QUALITIES:
@@ -343,7 +362,7 @@ def _read_energy(section: Section) -> _Stated:
     energy = kwh or 0.0
     usual = "modelled" if hours is not None else "assumed"
     terms = _stated_terms(section, energy) or (_DESIGN_POWER if hours is not None else ())
-    return _Stated(energy, quality or usual, terms, requests, daily)
+    return _Stated(energy, quality or usual, terms, requests, daily, days)
 
 
 def _stated_terms(section: Section, kwh: float) -> tuple[Term, ...]:
@@ -530,8 +549,10 @@ def _sum_qualities(rows: Iterable[PhaseRow]) -> dict[str, float]:
 
 def _use(rows: Sequence[PhaseRow]) -> Use | None:
     """Per request, where deployment rows say how many there were."""
-    used = [row for row in rows if row.phase == "deployment" and row.requests]
-    if not used or any(row.kg_co2e is None or row.all_kwh is None for row in used):
+    used = [row for row in rows if row.phase == "deployment"]
+    if not any(row.requests for row in used):
+        return None
+    if any(row.kg_co2e is None or row.all_kwh is None for row in used):
         return None
     made = [row for row in rows if row.phase != "deployment"]
     requests = math.fsum(row.requests or 0.0 for row in used)
@@ -541,15 +562,15 @@ def _use(rows: Sequence[PhaseRow]) -> Use | None:
     energies = [row.all_kwh for row in made if row.phase != EMBODIED]
     making_kwh = math.fsum(energy or 0.0 for energy in energies) if energies else None
     daily = [row.requests_per_day for row in used if row.requests_per_day]
-    break_even = making_kg / (kg / requests) if kg > 0.0 else None
+    break_even = making_kg / (kg / requests) if made and kg > 0.0 else None
     return Use(
         requests=requests,
         requests_per_day=math.fsum(daily) if daily else None,
         wh_per_request=1000.0 * kwh / requests,
         g_per_request=1000.0 * kg / requests,
         making_kwh=making_kwh,
-        making_kg=making_kg,
-        making_g_per_request=1000.0 * making_kg / requests,
+        making_kg=making_kg if made else None,
+        making_g_per_request=1000.0 * making_kg / requests if made else None,
         break_even_requests=break_even,
         break_even_days=break_even / math.fsum(daily) if daily and break_even else None,
         parity_requests=making_kwh / (kwh / requests) if making_kwh and kwh > 0.0 else None,
@@ -578,7 +599,7 @@ def _notes(rows: Sequence[PhaseRow]) -> tuple[str, ...]:
     twice = _overhead_note(rows)
     if twice:
         notes.setdefault(twice, []).append("overhead")
-    return tuple(f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in notes.items())
+    return tuple(f"{'; '.join(dict.fromkeys(names))}: {note}" for note, names in notes.items())
 
 
 def _said(priced: Footprint) -> tuple[str, ...]:

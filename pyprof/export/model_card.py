@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from pyprof.carbon.bounds import round_to
 from pyprof.export.subject import Subject
 
 
@@ -44,8 +45,13 @@ def _scopes(subject: Subject) -> list[str]:
     lines = [f"phases: {phases}; operational only, manufacturing is not in it"]
     made = subject.footprint.aside.embodied_kg
     if made is not None:
-        lines.append(f"manufacturing, apart: {1000.0 * made:.6g} g")
+        lines.append(f"manufacturing, apart: {_shown(made)} g")
     low, high = subject.footprint.low_kg, subject.footprint.high_kg
     if low is not None and high is not None:
-        lines.append(f"interval: {1000.0 * low:.4g} to {1000.0 * high:.4g} g")
+        lines.append(f"interval: {_shown(low)} to {_shown(high)} g")
     return lines + [" ".join(note.split()) for note in subject.footprint.notes]
+
+
+def _shown(kg: float) -> str:
+    """Kilograms as grams, with four digits."""
+    return f"{round_to(1000.0 * kg, 4):.12g}"

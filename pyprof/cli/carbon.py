@@ -1,0 +1,493 @@
+"""``pyprof carbon``: energy as carbon, anywhere, at any hour, and in the words of the standards."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pyprof import settings
+from pyprof.errors import UsageError
+from pyprof.export.terminal import clean, usable_width, write
+
+if TYPE_CHECKING:
+    from pyprof.carbon import Footprint, Scenario, ZoneRow
+    from pyprof.carbon.equivalents import Equivalent
+    from pyprof.carbon.intensity import Intensity, Shift
+    from pyprof.energy import EnergyReport
+
+NAME = "carbon"
+HELP = "Account for a recording, or for bare figures: zones, hours, hardware, standards."
+EXAMPLES = """\
+examples:
+  pyprof carbon train.pyprof --zone FR
+  pyprof carbon train.pyprof --zones FR,DE,CN,AU,US-CA
+  pyprof carbon train.pyprof --intensity fr-2026.csv --cleanest
+  pyprof carbon --kwh 433196 --factor 57
+  pyprof carbon --kwh 864.249 --factor 394 --days 18
+  pyprof carbon --kg 18.92 --equivalents car_mile_us_new_2020
+  pyprof carbon train.pyprof --zone FR --format model-card
+"""
+_SCENARIO_KEYS = ("zone", "pue", "kind", "functional_unit", "functional_units")
+_DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Everything that one command found out; what was not asked for is None or empty."""
+
+    footprint: Footprint | None
+    report: EnergyReport | None
+    kg: float | None
+    low_kg: float | None
+    high_kg: float | None
+    per_day_kg: float | None
+    zones: tuple[ZoneRow, ...]
+    shifts: tuple[Shift, ...]
+    equivalents: tuple[Equivalent, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of this verb."""
+    parser.add_argument("file", nargs="?", metavar="RUN", help="a recording")
+    energy = parser.add_argument_group("instead of a recording")
+    energy.add_argument(
+        "--kwh", action="append", metavar="[PHASE=]N", help="energy (phase: training)"
+    )
+    energy.add_argument("--kg", type=float, metavar="N", help="carbon, to be put in other words")
+    add_scenario(parser)
+    parser.add_argument("--zones", metavar="A,B", help="the same energy in several zones")
+    parser.add_argument("--days", type=float, metavar="N", help="also per day, over N days")
+    parser.add_argument("--equivalents", metavar="IDS", help="everyday units, by id ('none')")
+    add_time(parser)
+    add_documents(parser)
+    parser.add_argument("--json", action="store_true", help="JSON on stdout")
+
+
+def add_scenario(parser: argparse.ArgumentParser) -> None:
+    """How energy becomes carbon."""
+    group = parser.add_argument_group("scenario")
+    group.add_argument("--scenario", metavar="FILE.toml", help="choices from a file")
+    group.add_argument("--zone", metavar="Z", help="grid zone, such as FR (PYPROF_ZONE)")
+    group.add_argument("--pue", metavar="P", type=float, help="overhead of the facility")
+    group.add_argument("--kind", choices=("lifecycle", "direct"), help="kind of grid factor")
+    group.add_argument("--factor", type=float, metavar="G", help="your own factor, g/kWh")
+    group.add_argument("--factor-table", metavar="CSV", help="your own rows over the tables")
+    group.add_argument(
+        "--energy-includes-pue", action="store_true", help="the overhead is inside already"
+    )
+
+
+def add_time(parser: argparse.ArgumentParser) -> None:
+    """Intensity over time."""
+    group = parser.add_argument_group("intensity over time")
+    group.add_argument("--intensity", metavar="CSV", help="start_utc, g_per_kwh")
+    group.add_argument("--provider", metavar="NAME", help="electricity-maps, watttime, uk, entsoe")
+    group.add_argument("--provider-url", metavar="URL", help="another address of the provider")
+    group.add_argument(
+        "--cleanest", action="store_true", help="when the run would have been cleanest"
+    )
+
+
+def add_documents(parser: argparse.ArgumentParser) -> None:
+    """Documents for others."""
+    group = parser.add_argument_group("documents")
+    group.add_argument(
+        "--format",
+        metavar="NAME",
+        help="sci, ghg, model-card, boamps, impact-framework, codecarbon, ai-energy-score",
+    )
+    group.add_argument("--functional-unit", metavar="WORD", help="such as request")
+    group.add_argument("--functional-units", type=float, metavar="N", help="how many of them")
+    group.add_argument("--name", metavar="WORDS", help="what was run")
+    group.add_argument("--task", metavar="WORDS", help="what kind of task it was")
+    group.add_argument("--hardware", metavar="WORDS", help="on what it ran")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the account."""
+    answer = _answer(args)
+    if args.format is not None:
+        write(sys.stdout, _document(args, answer))
+    elif args.json:
+        import json
+
+        write(sys.stdout, json.dumps(_as_json(answer), indent=2, allow_nan=False) + "\n")
+    else:
+        write(sys.stdout, "".join(f"{clean(line)}\n" for line in _lines(answer)))
+    return 0
+
+
+def scenario_of(args: argparse.Namespace) -> Scenario:
+    """Flags over the environment, over the scenario file, over ``[tool.pyprof]``."""
+    from pyprof.carbon.scenario import scenario_from_section
+    from pyprof.carbon.toml import Section, check_schema, read_toml
+
+    project = settings.find_project()
+    known = {field: project.table[field] for field in _project_keys(project.table)}
+    base = scenario_from_section(Section(known, "[tool.pyprof]"), folder=_folder(project))
+    if args.scenario is not None:
+        table = read_toml(args.scenario)
+        check_schema(table, args.scenario)
+        section = Section(table, args.scenario)
+        section.get("schema")
+        base = scenario_from_section(section, base, folder=os.path.dirname(args.scenario))
+        section.finish()
+    flags = {
+        "zone": args.zone or os.environ.get("PYPROF_ZONE"),
+        "pue": args.pue,
+        "kind": args.kind,
+        "factor_g_per_kwh": args.factor,
+        "factor_table": args.factor_table,
+        "energy_includes_pue": args.energy_includes_pue or None,
+        "intensity": getattr(args, "intensity", None),
+        "functional_unit": getattr(args, "functional_unit", None),
+        "functional_units": getattr(args, "functional_units", None),
+    }
+    chosen: Scenario = replace(base, **{k: v for k, v in flags.items() if v is not None})
+    # A zone asked for by hand is not to be overridden by a factor of the project.
+    if args.zone is not None and args.factor is None:
+        chosen = replace(chosen, factor_g_per_kwh=None)
+    return chosen
+
+
+def _project_keys(table: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of ``[tool.pyprof]`` that are accounting choices."""
+    from dataclasses import fields
+
+    from pyprof.carbon.scenario import Scenario
+
+    names = {field.name for field in fields(Scenario)}
+    return (name for name in table if name in names)
+
+
+def _folder(project: settings.Project) -> str:
+    """The folder that a project's paths count from."""
+    return "" if project.path is None else str(project.path.parent)
+
+
+def _answer(args: argparse.Namespace) -> Answer:
+    """Everything that was asked."""
+    from pyprof.carbon import compare
+    from pyprof.carbon.footprint import footprint
+
+    _check_inputs(args)
+    ids = _ids(args.equivalents)
+    if args.kg is not None:
+        return _of_mass(args, ids)
+    report = None if args.file is None else _load(args.file)
+    energy: Any = report if report is not None else _read_kwh(args.kwh)
+    scenario = scenario_of(args)
+    if args.provider is not None:
+        scenario = replace(scenario, intensity=_ask(args, report, scenario))
+    zones = () if args.zones is None else tuple(each for each in args.zones.split(",") if each)
+    priced = footprint(energy, scenario) if scenario.has_place or not zones else None
+    energy_j = _joules(energy)
+    rows = (
+        compare(
+            energy_j, zones, kind=scenario.kind, pue=_applied(scenario), table=args.factor_table
+        )
+        if zones and energy_j is not None
+        else ()
+    )
+    kg, low, high = (
+        (None, None, None) if priced is None else (priced.kg_co2e, priced.low_kg, priced.high_kg)
+    )
+    return Answer(
+        footprint=priced,
+        report=report,
+        kg=kg,
+        low_kg=low,
+        high_kg=high,
+        per_day_kg=_per_day(kg, args.days),
+        zones=rows,
+        shifts=_shifts(args, report, scenario),
+        equivalents=_put(kg, low, high, ids),
+    )
+
+
+def _check_inputs(args: argparse.Namespace) -> None:
+    """Exactly one thing to account for."""
+    if sum(given is not None for given in (args.file, args.kwh, args.kg)) != 1:
+        raise UsageError("give one of: a recording, --kwh or --kg")
+    if args.days is not None and not args.days > 0.0:
+        raise UsageError("--days must be a number above 0")
+    if args.intensity is not None and args.provider is not None:
+        raise UsageError("give --intensity or --provider, not both")
+
+
+def _of_mass(args: argparse.Namespace, ids: Sequence[str] | None) -> Answer:
+    """A bare mass, in other words."""
+    from pyprof.carbon.units import require_number
+
+    kg = require_number(args.kg, "--kg")
+    per_day = _per_day(kg, args.days)
+    return Answer(None, None, kg, None, None, per_day, (), (), _put(kg, None, None, ids))
+
+
+def _load(path: str) -> EnergyReport:
+    """The report of a recording."""
+    from pyprof.recording import load
+
+    return load(path).report()
+
+
+def _read_kwh(words: Sequence[str]) -> dict[str, float]:
+    """``training=433196``, or a bare number for the training."""
+    energies: dict[str, float] = {}
+    for word in words:
+        phase, sep, number = word.rpartition("=")
+        name = phase if sep else "training"
+        if name in energies:
+            raise UsageError(f"--kwh gives the phase {name!r} twice")
+        try:
+            energies[name] = float(number)
+        except ValueError:
+            raise UsageError(
+                f"--kwh takes kWh, such as 433196 or training=433196, not {word!r}"
+            ) from None
+    return energies
+
+
+def _joules(energy: Any) -> float | None:
+    """The IT energy of whatever was given."""
+    from pyprof.carbon.footprint import ledger_of
+
+    return ledger_of(energy).energy_j
+
+
+def _applied(scenario: Scenario) -> float | None:
+    """The PUE that a comparison multiplies by."""
+    return None if scenario.energy_includes_pue else scenario.pue
+
+
+def _per_day(kg: float | None, days: float | None) -> float | None:
+    """Carbon per day."""
+    return None if kg is None or days is None else kg / days
+
+
+def _ids(words: str | None) -> Sequence[str] | None:
+    """The equivalents that were asked for; None are the usual ones."""
+    if words is None:
+        return None
+    return () if words == "none" else tuple(each for each in words.split(",") if each)
+
+
+def _put(
+    kg: float | None, low: float | None, high: float | None, ids: Sequence[str] | None
+) -> tuple[Equivalent, ...]:
+    """Carbon in everyday units."""
+    from pyprof.carbon.equivalents import equivalents
+
+    return equivalents(kg, low, high, ids)
+
+
+def _ask(args: argparse.Namespace, report: EnergyReport | None, scenario: Scenario) -> Intensity:
+    """The hours of a run, from a provider."""
+    from pyprof.carbon.providers import make_provider
+
+    if scenario.zone is None:
+        raise UsageError("a provider needs a zone, in its own words: --zone FR")
+    start_s, end_s = _span(report)
+    margin_s = _DAY_S if args.cleanest else 0.0
+    provider = make_provider(
+        args.provider, os.environ, kind=scenario.kind, base_url=args.provider_url
+    )
+    return provider.history(scenario.zone, start_s - margin_s, end_s + margin_s)
+
+
+def _bins(report: EnergyReport | None) -> list[tuple[float, float, float]]:
+    """Energy over time."""
+    from pyprof.carbon.ledger import TimedReport
+
+    if not isinstance(report, TimedReport):
+        raise UsageError("hours need a recording: a bare figure says nothing about when")
+    return list(report.power_series())
+
+
+def _span(report: EnergyReport | None) -> tuple[float, float]:
+    """When a run began and ended."""
+    bins = _bins(report)
+    if not bins:
+        raise UsageError("the recording holds no energy over time")
+    return min(each[0] for each in bins), max(each[1] for each in bins)
+
+
+def _shifts(
+    args: argparse.Namespace, report: EnergyReport | None, scenario: Scenario
+) -> tuple[Shift, ...]:
+    """The run at other hours, cleanest first."""
+    if not args.cleanest:
+        return ()
+    from pyprof.carbon.intensity import cleanest
+
+    series = scenario.load_intensity()
+    if series is None:
+        raise UsageError("--cleanest needs --intensity or --provider")
+    shifts = cleanest(_bins(report), series)
+    if not shifts:
+        raise UsageError(f"{series.source} nowhere holds the whole length of the run")
+    overhead = scenario.pue_multiplier
+    return tuple(replace(shift, kg_co2e=shift.kg_co2e * overhead) for shift in shifts)
+
+
+def _document(args: argparse.Namespace, answer: Answer) -> str:
+    """A document of one of the formats."""
+    from pyprof.export.manifests import render_manifest
+    from pyprof.export.subject import Subject
+
+    if answer.footprint is None:
+        raise UsageError("--format needs one footprint: give a zone or a factor")
+    return render_manifest(
+        args.format,
+        Subject(answer.footprint, answer.report, args.name, args.task, args.hardware),
+    )
+
+
+def _as_json(answer: Answer) -> dict[str, Any]:
+    """The answer as JSON values."""
+    return {
+        "schema": "pyprof.carbon/1",
+        "footprint": None if answer.footprint is None else answer.footprint.to_dict(),
+        "kg_co2e": answer.kg,
+        "per_day_kg": answer.per_day_kg,
+        "zones": [row.to_dict() for row in answer.zones],
+        "cleanest": [
+            {"start_utc": shift.start_utc, "kg_co2e": shift.kg_co2e} for shift in answer.shifts
+        ],
+        "equivalents": [each.to_dict() for each in answer.equivalents],
+    }
+
+
+def _lines(answer: Answer) -> Iterator[str]:
+    """The answer as text."""
+    if answer.footprint is not None:
+        yield from footprint_lines(answer.footprint)
+    elif answer.kg is not None:
+        yield f"carbon      {mass(answer.kg, answer.low_kg, answer.high_kg)}"
+    if answer.per_day_kg is not None:
+        yield f"per day     {mass(answer.per_day_kg, None, None)}"
+    if answer.zones:
+        yield from (*_gap(answer.kg), *zone_lines(answer.zones))
+    if answer.shifts:
+        yield from ("", *_shift_lines(answer.shifts))
+    if answer.equivalents:
+        yield from _gap(answer.kg)
+        yield from (f"about       {each.text}" for each in answer.equivalents)
+
+
+def _gap(above: object) -> Sequence[str]:
+    """An empty line, if there is something above it."""
+    return () if above is None else ("",)
+
+
+def mass(kg: float | None, low: float | None, high: float | None) -> str:
+    """A mass with digits only as far as its interval allows."""
+    from pyprof.export.figure import UNKNOWN, digits, half_width, interval, mass_scale
+
+    if kg is None:
+        return UNKNOWN
+    scale = mass_scale(kg)
+    if low is None or high is None or not half_width(kg, low, high):
+        return f"{digits(kg / scale.size, None)} {scale.unit} CO2e"
+    return interval(kg, low, high, scale).replace(f" {scale.unit}", f" {scale.unit} CO2e", 1)
+
+
+def footprint_lines(priced: Footprint) -> Iterator[str]:
+    """A footprint with everything it rests on."""
+    from pyprof.export.figure import cell, energy_scale
+
+    energy_j = None if priced.energy_kwh is None else priced.energy_kwh * 3.6e6
+    scale = energy_scale(energy_j)
+    yield f"carbon      {mass(priced.kg_co2e, priced.low_kg, priced.high_kg)}"
+    yield f"energy      {cell(energy_j, None, scale)} {scale.unit} (IT energy)"
+    for factor in priced.factors:
+        yield f"factor      {factor.describe()}"
+    if priced.beside is not None:
+        yield f"beside it   in no total: {priced.beside.describe()}"
+    if priced.dominating is not None:
+        widest = priced.dominating
+        yield f"unsure      most of all {widest.cause} (-{widest.below:.0%} +{widest.above:.0%})"
+    if len(priced.by_phase) > 1:
+        for phase, kg in priced.by_phase.items():
+            yield f"  {phase:<14}{mass(kg, None, None)}"
+    yield from _aside_lines(priced)
+    said = () if priced.substituted is None else (priced.substituted,)
+    yield from (f"note        {note}" for note in (*said, *priced.notes))
+
+
+def _aside_lines(priced: Footprint) -> Iterator[str]:
+    """What stands beside the total."""
+    aside = priced.aside
+    source = priced.scenario.market_source or "source not stated"
+    shown: tuple[tuple[str, float | None, Callable[[float], str]], ...] = (
+        ("market", aside.market_kg, lambda v: f"{mass(v, None, None)} by contract ({source})"),
+        ("losses", aside.losses_kg, lambda v: f"{mass(v, None, None)} lost in the grid (scope 3)"),
+        ("idle", aside.idle_kg, lambda v: f"{mass(v, None, None)} of the carbon while idle"),
+        ("water", aside.water_on_site_l, lambda v: f"{v:.4g} L on site"),
+        ("water", aside.water_off_site_l, lambda v: f"{v:.4g} L off site, not added to the other"),
+        ("price", aside.cost, lambda v: f"{v:.4g} {aside.currency}"),
+        ("per unit", aside.kg_per_unit, lambda v: f"{mass(v, None, None)} a {_unit(priced)}"),
+    )
+    for label, value, words in shown:
+        if value is not None:
+            yield f"{label:<12}{words(value)}"
+    if aside.embodied_kg is not None:
+        whole = mass(aside.embodied_kg, aside.embodied_low_kg, aside.embodied_high_kg)
+        yield f"hardware    {whole} of its manufacturing, not in the total above"
+    for held in aside.embodied:
+        yield (
+            f"  {held.component.name}: {held.component.kg_co2e:g} kg ({held.component.basis}), "
+            f"{held.hours:g} h {held.clock}, {held.lifetime_years:g} years at "
+            f"{held.utilisation:g}, share {held.share:g}"
+        )
+
+
+def _unit(priced: Footprint) -> str:
+    """The functional unit."""
+    return priced.scenario.functional_unit or "unit"
+
+
+def zone_lines(rows: Sequence[ZoneRow]) -> Iterator[str]:
+    """The same energy in several zones, in the order asked, of one kind only."""
+    from pyprof.export.table import Column, draw
+
+    columns = (Column("zone"), Column("carbon"), Column("g/kWh"), Column("factor of", right=False))
+    cells = []
+    for row in rows:
+        found = row.resolution
+        factor = None if found is None else found.factor
+        cells.append(
+            (
+                f"{row.zone} {row.name or ''}".strip(),
+                mass(row.kg_co2e, None, None),
+                "" if factor is None else f"{factor.g_per_kwh:g}",
+                "" if factor is None else f"{factor.zone} {factor.year}, {factor.kind}",
+            )
+        )
+    yield from draw(columns, cells, usable_width())
+    yield from _ratio_line(rows)
+    for row in rows:
+        said = row.refused or (None if row.resolution is None else row.resolution.substituted)
+        if said:
+            yield f"note        {said}"
+        if row.resolution is not None and row.resolution.beside is not None:
+            yield f"beside it   in no total: {row.resolution.beside.describe()}"
+
+
+def _ratio_line(rows: Sequence[ZoneRow]) -> Iterator[str]:
+    """How far the cleanest and the dirtiest of the zones are apart."""
+    known = sorted((row.kg_co2e, row.zone) for row in rows if row.kg_co2e)
+    if len(known) > 1:
+        (low, cleanest), (high, dirtiest) = known[0], known[-1]
+        yield f"{dirtiest} emits {high / low:.3g} times what {cleanest} does, for the same energy"
+
+
+def _shift_lines(shifts: Sequence[Shift]) -> Iterator[str]:
+    """The cleanest and the dirtiest start."""
+    best, worst = shifts[0], shifts[-1]
+    yield f"cleanest    {mass(best.kg_co2e, None, None)} if begun {best.start_utc}"
+    yield f"dirtiest    {mass(worst.kg_co2e, None, None)} if begun {worst.start_utc}"
