@@ -3,7 +3,10 @@ wrong with it."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import os
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -125,6 +128,52 @@ def test_power_of_the_moment_gives_the_true_energy(tmp_path: Path) -> None:
     assert report.energy_j == pytest.approx(truth_j, rel=0.05)
     assert report.channels["gpu0"].quality == "derived"
     assert report.total.by_quality.keys() == {"derived"}
+
+
+BESIDE_NVIDIA_ML_PY = """
+import json, os, time
+import pynvml
+from pyprof.profiler import Profiler
+
+pynvml.nvmlInit()
+handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+
+def next_update():
+    first = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    while (energy_mj := pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) == first:
+        time.sleep(0.001)
+    return time.monotonic(), energy_mj
+
+with Profiler(nvml=os.environ["PYPROF_NVML"], sources=["nvml"]) as prof:
+    start_s, start_mj = next_update()
+    time.sleep(2.5)
+    end_s, end_mj = next_update()
+(gpu,) = prof.report().channels.values()
+print(json.dumps({
+    "own": [gpu.uuid, gpu.device, gpu.mean_w],
+    "theirs": [pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle),
+               (end_mj - start_mj) / 1e3 / (end_s - start_s)],
+}))
+"""
+
+
+def test_nvidias_own_binding_in_the_same_process_agrees(tmp_path: Path) -> None:
+    with simulated.Machine(gpus=(replace(GPU, signal=waveform.constant(287.0)),)).running(
+        tmp_path
+    ) as machine:
+        done = subprocess.run(
+            [sys.executable, "-c", BESIDE_NVIDIA_ML_PY],
+            env={**os.environ, **machine.env},
+            cwd=tmp_path,  # not the checkout, whose package is not the installed one
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["own"][:2] == seen["theirs"][:2]
+    assert seen["own"][2] == pytest.approx(287.0, rel=0.01)
+    assert seen["theirs"][2] == pytest.approx(287.0, rel=0.02)
 
 
 # -- what can't be read ----------------------------------------------------------------------------

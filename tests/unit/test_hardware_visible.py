@@ -92,6 +92,6 @@ def test_no_gpu_is_no_doubt() -> None:
 @given(st.text(alphabet="0123,-GPUMIaabc /", max_size=30), st.booleans())
 def test_any_list_gives_some_of_the_gpus(listed: str, by_bus: bool) -> None:
     order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if by_bus else {}
-    owned = _owned(listed, **order)
+    owned = _owned(listed, _FOUR, **order)
     assert owned.ids <= _EVERYTHING
     assert owned.doubt is None or owned.ids == _EVERYTHING
