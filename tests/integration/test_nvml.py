@@ -148,7 +148,7 @@ with Profiler(nvml=os.environ["PYPROF_NVML"], sources=["nvml"]) as prof:
     start_s, start_mj = next_update()
     time.sleep(2.5)
     end_s, end_mj = next_update()
-(gpu,) = prof.report().channels.values()
+gpu = prof.report().channels["gpu0"]
 print(json.dumps({
     "own": [gpu.uuid, gpu.device, gpu.mean_w],
     "theirs": [pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle),
