@@ -97,13 +97,15 @@ PyObject* without_surrogates(PyObject* name) {
   return PyUnicode_FromKindAndData(PyUnicode_4BYTE_KIND, points.data(), length);
 }
 
-// The name as it is recorded: an exact str that UTF-8 can hold, of bounded length.
+// The name as it is recorded: an exact str that UTF-8 can hold, of bounded length, and not empty,
+// since the empty path is the root's.
 PyObject* clean_name(PyObject* value) {
   if (!PyUnicode_Check(value)) {
     PyErr_Format(PyExc_TypeError, "the name of a stage must be a str, not %.100s",
                  Py_TYPE(value)->tp_name);
     return nullptr;
   }
+  if (PyUnicode_GET_LENGTH(value) == 0) return PyUnicode_FromString("(unnamed)");
   PyObject* name = PyUnicode_GET_LENGTH(value) > kMaxNameLength
                        ? PyUnicode_Substring(value, 0, kMaxNameLength)
                        : PyUnicode_FromObject(value);
