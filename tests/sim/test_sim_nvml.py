@@ -13,8 +13,7 @@ from sim.gpu import Gpu
 from sim.machine import Machine
 from sim.sensor import Sensor
 from sim.waveform import Signal, to_ns
-
-from tools import nvidia_ml_py
+from sim_programs import nvidia_ml_py
 
 SIGNALS = {
     "constant": waveform.constant(300.0),

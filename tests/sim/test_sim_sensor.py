@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probe import Probe
 from sim import waveform
 from sim.sensor import Sensor
 from sim.waveform import to_ns
-from test_signal import signals
+from sim_probe import Probe
+from test_sim_signal import signals
 
 HOURS_NS = 3_600 * 10**9
 

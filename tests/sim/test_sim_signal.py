@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probe import Probe
 from sim import waveform
 from sim.sensor import Sensor
 from sim.waveform import Segment, Signal, to_ns
+from sim_probe import Probe
 
 DAYS_18_NS = 18 * 86_400 * 10**9
 

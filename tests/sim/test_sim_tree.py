@@ -18,8 +18,7 @@ from sim.machine import Machine, Running
 from sim.overlay import as_nobody, over_sys, why_not_over_sys
 from sim.waveform import to_ns
 from sim.zone import RAPL, Zone
-
-from tools import python
+from sim_programs import python
 
 
 def counter(machine: Running, key: str = "intel-rapl:0") -> Path:
