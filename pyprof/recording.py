@@ -11,7 +11,7 @@ import stat
 import struct
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ from pyprof.layout import (
     Rollup,
 )
 from pyprof.store import find_live
+from pyprof.tally import KEY, Tally
 
 if TYPE_CHECKING:
     from pyprof.carbon import Scenario
@@ -157,28 +158,29 @@ def price(
 def join(node: Recording, others: Sequence[Recording]) -> Recording:
     """One recording of a run: the sampling one with the stages of other processes.
 
-    Processes join by time: only those of the same boot can be.
+    Processes join by time: only those of the same boot can be. What is wrong with the others'
+    files becomes a note.
     """
     processes, marks = list(node.processes), list(node.marks)
-    incidents, defects = list(node.incidents), list(node.defects)
+    notes: list[str] = []
     next_id = max((process.id for process in processes), default=0) + 1
     for other in others:
-        defects.extend(other.defects)
+        notes.extend(other.defects)
         if other.process.boot_id != node.process.boot_id:
-            text = f"stages of process {other.process.pid} are of another boot and left out"
-            incidents.append(Incident(node.start_ns, "note", -1, 1, text))
+            notes.append(f"stages of process {other.process.pid} are of another boot, so left out")
             continue
         ids = {process.id: next_id + i for i, process in enumerate(other.processes)}
         next_id += len(ids)
         processes.extend(replace(process, id=ids[process.id]) for process in other.processes)
         marks.extend((ids[process], data) for process, data in other.marks if process in ids)
-    return replace(
-        node,
-        processes=tuple(processes),
-        marks=tuple(marks),
-        incidents=tuple(incidents),
-        defects=tuple(defects),
-    )
+    joined = replace(node, processes=tuple(processes), marks=tuple(marks))
+    return with_notes(joined, notes)
+
+
+def with_notes(recording: Recording, notes: Iterable[str]) -> Recording:
+    """The recording with more to be said of it."""
+    added = (Incident(recording.start_ns, "note", -1, 1, note) for note in notes)
+    return replace(recording, incidents=(*recording.incidents, *added))
 
 
 # -- loading ---------------------------------------------------------------------------------------
@@ -210,14 +212,13 @@ def load_folder(folder: Path) -> Recording:
 
 def join_folder(node: Recording, folder: Path) -> Recording:
     """``node`` with the stages that processes have written into the run's folder."""
-    others, defects = [], []
+    others, unreadable = [], []
     for file in sorted(folder.glob(f"{STAGES_PREFIX}*.pyprof")):
         try:
             others.append(load_file(file))
         except RecordingError as error:
-            defects.append(str(error))
-    joined = join(node, others)
-    return replace(joined, defects=(*joined.defects, *defects))
+            unreadable.append(str(error))
+    return with_notes(join(node, others), unreadable)
 
 
 def load_file(file: Path) -> Recording:
@@ -284,7 +285,7 @@ def opened(file: Path) -> Iterator[sqlite3.Connection]:
                     raise
                 connection = stack.enter_context(_recovered(file))
             yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError, MemoryError) as error:
             raise RecordingError(f"{file} can't be read as a recording: {error}") from None
 
 
@@ -335,24 +336,47 @@ def read(connection: sqlite3.Connection, path: str | None, *, live: bool) -> Rec
     processes = reader.rows(rows.PROCESSES)
     if not processes:
         raise RecordingError(f"{name} is damaged: it names no process")
-    channels = reader.rows(rows.CHANNELS)
-    if [index for index, _ in channels] != list(range(len(channels))):
-        raise RecordingError(f"{name} is damaged: channels are missing from its inventory")
-    return Recording(
+    recording = Recording(
         path=path,
         meta=dict(reader.rows(rows.META)),
         processes=tuple(processes),
         sources=tuple(reader.rows(rows.SOURCES)),
-        channels=tuple(channel for _, channel in channels),
+        channels=_channels(reader, name),
         blocks=tuple(reader.rows(rows.BLOCKS)),
         tail=tuple(reader.rows(rows.TAIL)),
         rollups=tuple(reader.rows(rows.ROLLUPS)),
-        marks=tuple(reader.rows(rows.MARKS)),
+        marks=(),
         incidents=tuple(reader.rows(rows.INCIDENTS)),
         stats=dict(reader.rows(rows.STATS)),
         live=live,
-        defects=tuple(reader.defects),
     )
+    marks = reader.rows(rows.MARKS)
+    defects = (*reader.defects, *_count(recording, marks))
+    kept = tuple((process, data) for process, _, data in marks)
+    return replace(recording, marks=kept, defects=defects)
+
+
+def _channels(reader: rows.Reader, name: str) -> tuple[_native.Channel, ...]:
+    """The inventory must be whole: without it no joule is what it says."""
+    found = reader.rows(rows.CHANNELS)
+    sound = [index for index, _ in found] == list(range(len(found)))
+    if not sound or any("table channel" in defect for defect in reader.defects):
+        raise RecordingError(f"{name} is damaged: its inventory of channels is not whole")
+    return tuple(channel for _, channel in found)
+
+
+def _count(recording: Recording, marks: Sequence[tuple[int, int, bytes]]) -> Iterable[str]:
+    """Defects that only counting shows."""
+    tally = Tally(events=len(recording.incidents))
+    for block, _ in recording.blocks:
+        tally.add_changes(block.channel, block.first_seq, block.count)
+    for data in recording.tail:
+        for channel, first_seq, count, _, _ in _native.frame_info(data):
+            tally.add_changes(channel, first_seq, count)
+    for process, seq, _ in marks:
+        tally.add_marks(process, seq)
+    kept = recording.meta.get(KEY)
+    return tally.defects("" if kept is None and recording.complete else kept)
 
 
 def _check_schema(connection: sqlite3.Connection, path: str | None) -> None:

@@ -60,7 +60,7 @@ class Reader:
                     out.append(query.make(row))
                 except (TypeError, ValueError, ArithmeticError, zlib.error):
                     bad += 1
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, UnicodeError, MemoryError) as error:
             self.defects.append(
                 f"the table {query.table} is damaged ({error}): its rest is missing"
             )
@@ -156,9 +156,9 @@ def rollup(row: Sequence[Any]) -> Rollup:
     return Rollup(*row[:-1])
 
 
-def mark(row: Sequence[Any]) -> tuple[int, bytes]:
-    """Process and frame of marks."""
-    return _expect(row[0], int), _expect(row[1], bytes)
+def mark(row: Sequence[Any]) -> tuple[int, int, bytes]:
+    """Process, number of the row, frame of marks."""
+    return _expect(row[0], int), _expect(row[1], int), _expect(row[2], bytes)
 
 
 def incident(row: Sequence[Any]) -> Incident:
@@ -169,7 +169,8 @@ def incident(row: Sequence[Any]) -> Incident:
     )
 
 
-_SMALL = f"length(data)<{64 << 20}"
+# What is larger reads as NULL, which is no blob and therefore named.
+_DATA = f"CASE WHEN length(data)<{64 << 20} THEN data END"
 
 META = Query("meta", "key,value", pair, "LIMIT 1000")
 STATS = Query("stats", "name,value", stat, "LIMIT 1000")
@@ -180,11 +181,11 @@ CHANNELS = Query(
 )
 BLOCKS = Query(
     "block",
-    "channel,first_seq,count,first_ns,last_ns,data",
+    f"channel,first_seq,count,first_ns,last_ns,{_DATA}",
     block,
-    f"JOIN block_data USING(id) WHERE {_SMALL} ORDER BY id",
+    "LEFT JOIN block_data USING(id) ORDER BY id",
 )
-TAIL = Query("tail", "data", blob, f"WHERE {_SMALL} ORDER BY seq")
-MARKS = Query("mark", "process,data", mark, f"WHERE {_SMALL} ORDER BY id")
+TAIL = Query("tail", _DATA, blob, "ORDER BY seq")
+MARKS = Query("mark", f"process,seq,{_DATA}", mark, "ORDER BY id")
 ROLLUPS = Query("rollup", "channel,grain_s,start_ns,energy_j,peak_w,covered_s,crc", rollup)
 INCIDENTS = Query("event", "t_ns,kind,channel,count,text", incident, "ORDER BY id LIMIT 1000000")

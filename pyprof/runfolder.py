@@ -30,6 +30,7 @@ from pyprof.recording import (
     read,
 )
 from pyprof.store import Batch, Head, Store, insert_incidents
+from pyprof.tally import KEY, Tally
 from pyprof.writer import PERIOD_S, Writer
 
 VARIABLE = "PYPROF_RUN"
@@ -255,12 +256,17 @@ def _copy(node: Path, joined: Recording, target: sqlite3.Connection) -> None:
         others = [p for p in joined.processes if p.id != sampler]
         container.insert(target, "process", [process_row(process) for process in others])
         target.execute("DELETE FROM mark")
-        rows = [
-            (None, process, seq, None, data) for seq, (process, data) in enumerate(joined.marks)
-        ]
-        container.insert(target, "mark", rows)
+        tally = Tally(events=len(joined.incidents))
+        for process, data in joined.marks:
+            seq = tally.marks.get(process, 0)
+            tally.add_marks(process, seq)
+            container.insert(target, "mark", [(None, process, seq, None, data)])
         target.execute("DELETE FROM event")
         insert_incidents(target, joined.incidents)
+        kept = Tally.parse(joined.meta.get(KEY, ""))
+        if kept is not None:
+            tally.changes = kept.changes
+            container.insert(target, "meta", [(KEY, tally.to_text())])
 
 
 def remove(folder: Path) -> None:

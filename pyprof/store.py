@@ -31,6 +31,7 @@ from pyprof.layout import (
     split_frames,
 )
 from pyprof.notice import say
+from pyprof.tally import KEY, Tally
 
 _SEAL_AGE_NS = 300 * 1_000_000_000
 _READER_WAIT_S = 5.0
@@ -140,7 +141,7 @@ class Store:
         self._guard = -1
         self._pending: dict[int, int] = {}
         self._tail_since_ns: int | None = None
-        self._marks = 0
+        self._tally = Tally(events=len(head.incidents))
         if path is not None:
             self._open_file(path, overwrite)
         if self.path is None:
@@ -191,6 +192,7 @@ class Store:
     def finish(self, end_ns: int, exit_status: int | None, signal: int | None) -> None:
         """Seal what is left and say that the recording is whole."""
         self._steadily(self._seal)
+        self._steadily(lambda: self._replace_rows("meta", [(KEY, self._tally.to_text())]))
         done = replace(
             self.head.process,
             end_ns=end_ns,
@@ -224,27 +226,37 @@ class Store:
     # -- one commit
 
     def _write(self, batch: Batch) -> None:
+        infos = _native.frame_info(batch.frames) if batch.frames else []
         counts = dict(self._pending)
-        if batch.frames:
-            for channel, _, count, _, _ in _native.frame_info(batch.frames):
-                counts[channel] = counts.get(channel, 0) + count
+        for channel, _, count, _, _ in infos:
+            counts[channel] = counts.get(channel, 0) + count
         since_ns = self._tail_since_ns if self._tail_since_ns is not None else batch.t_ns
-        due = bool(batch.frames) and (
-            max(counts.values(), default=0) >= BLOCK_CHANGES or batch.t_ns - since_ns > _SEAL_AGE_NS
-        )
+        full = max(counts.values(), default=0) >= BLOCK_CHANGES
+        due = bool(infos) and (full or batch.t_ns - since_ns > _SEAL_AGE_NS)
         with transaction(self.connection):
             self._insert(batch)
             if due:
                 self._seal_rows()
-        self._marks += len(batch.marks)
-        if batch.frames:
+        self._count(batch, infos)
+        if infos:
             self._pending = {} if due else counts
             self._tail_since_ns = None if due else since_ns
+
+    def _count(self, batch: Batch, infos: Sequence[tuple[int, int, int, int, int]]) -> None:
+        for channel, first_seq, count, _, _ in infos:
+            self._tally.add_changes(channel, first_seq, count)
+        for _ in batch.marks:
+            self._tally.add_marks(self.head.process.id, self._mark_rows)
+        self._tally.events += len(batch.incidents)
+
+    @property
+    def _mark_rows(self) -> int:
+        return self._tally.marks.get(self.head.process.id, 0)
 
     def _insert(self, batch: Batch) -> None:
         if batch.frames:
             self.connection.execute("INSERT INTO tail VALUES(NULL,?,?)", (batch.t_ns, batch.frames))
-        process, marks = self.head.process.id, enumerate(batch.marks, self._marks)
+        process, marks = self.head.process.id, enumerate(batch.marks, self._mark_rows)
         insert(
             self.connection,
             "mark",
