@@ -229,7 +229,9 @@ def main() -> int:
     out: dict[str, Any] = {"python": platform.python_version(), "ns": least}
     if chosen.threads:
         counts = (1, 2, 8)
-        least_of = {n: min(in_threads(n, chosen.blocks) for _ in range(chosen.rounds)) for n in counts}
+        least_of = {
+            n: min(in_threads(n, chosen.blocks) for _ in range(chosen.rounds)) for n in counts
+        }
         print("active, threads: " + ", ".join(f"{n}: {ns:.0f} ns" for n, ns in least_of.items()))
         out["threads_ns"] = least_of
     if chosen.json:
