@@ -7,6 +7,7 @@ answers and both are published practice: hours *reserved* (SCI, utilisation 1) a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,9 @@ from pyprof.errors import NotComparableError, UsageError
 DEFAULT_LIFETIME_YEARS = 6.0
 DEFAULT_UTILISATION = 0.85
 DATA_CENTRE_FALLBACK = "Accelerator, unknown, data centre class (fallback)"
+CONSUMER_FALLBACK = "Accelerator, unknown, consumer or workstation class (fallback)"
+_CONSUMER = frozenset({"geforce", "rtx", "gtx", "titan", "radeon", "arc", "quadro"})
+_DESIGN_POWERS = os.path.join(os.path.dirname(__file__), "..", "data", "device_power.csv")
 # The names that drivers give to parts whose row is called otherwise.
 _DRIVER_NAMES = {
     "nvidia h100 80gb hbm3": "NVIDIA H100 SXM5 80GB",
@@ -103,6 +107,12 @@ class Holding:
     utilisation: float = DEFAULT_UTILISATION
     clock: str = "used"
     said: str | None = None
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What it is called in an account."""
+        return self.name or self.component.name
 
     @property
     def fraction(self) -> float:
@@ -213,12 +223,20 @@ def find_component(name: str, basis: str | None = None) -> tuple[Component, str 
     rows = _rows_of(name)
     if basis is not None:
         return _on_basis(rows, basis), None
+    if rows[0].basis == "pyprof fallback" and rows[0].name.casefold() != name.casefold():
+        return rows[0], f"no manufacturing figure for {name}: that of its class is used"
     preferred = [row for row in rows if row.preferred]
     if preferred:
         return preferred[0], None
     if rows[0].kind != "accelerator":
         raise UsageError(f"{rows[0].name!r} is kept to compare with: name a basis to use it")
     return _fallback(rows)
+
+
+def known_accelerators() -> tuple[str, ...]:
+    """Every accelerator with a row of its own, or with a design power and so a class row."""
+    own = [row.name for row in load_components() if row.kind == "accelerator"]
+    return tuple(dict.fromkeys((*own, *(name for name, _ in _accelerator_classes()))))
 
 
 def compare_devices(names: Iterable[str], basis: str) -> list[Component]:
@@ -261,10 +279,38 @@ def _rows_of(name: str) -> list[Component]:
         return exact
     wanted = _words(name)
     found = [row for row in load_components() if wanted and wanted <= _words(row.name)]
+    # A bare model means the device, not the board or die that is named after it.
+    found = [row for row in found if row.kind == "accelerator"] or found
     names = list(dict.fromkeys(row.name for row in found))
     if len(names) == 1:
         return found
+    if not names:
+        classes = [name for words, name in _class_words() if wanted and wanted <= words]
+        if classes:
+            return [row for row in load_components() if row.name == classes[0]]
     raise UsageError(_unknown_component(name, names))
+
+
+@lru_cache(maxsize=1)
+def _accelerator_classes() -> tuple[tuple[str, str], ...]:
+    """Accelerators of the design-power table, each with the row of its class."""
+    rows = read_rows(_DESIGN_POWERS, ("kind", "vendor", "model"))
+    return tuple(
+        (row.required("model"), _class_of(row.required("model")))
+        for row in rows
+        if row.text("kind") == "accelerator"
+    )
+
+
+def _class_of(model: str) -> str:
+    """The class row of a device, by the families that vendors sell to consumers."""
+    return CONSUMER_FALLBACK if _words(model) & _CONSUMER else DATA_CENTRE_FALLBACK
+
+
+@lru_cache(maxsize=1)
+def _class_words() -> tuple[tuple[frozenset[str], str], ...]:
+    """The same, by the words of the device."""
+    return tuple((_words(model), name) for model, name in _accelerator_classes())
 
 
 def _words(name: str) -> frozenset[str]:
@@ -289,6 +335,7 @@ def _unknown_component(name: str, names: list[str]) -> str:
 def read_holding(section: Section) -> Holding:
     """One ``[[embodied]]`` table of a scenario or life-cycle file."""
     component, said = _read_component(section)
+    label = section.text("name") or component.name
     clock = section.text("clock") or "used"
     if clock not in ("used", "reserved"):
         raise UsageError(f"{section.where}: clock must be 'used' or 'reserved', not {clock!r}")
@@ -309,6 +356,7 @@ def read_holding(section: Section) -> Holding:
         utilisation=usual if utilisation is None else utilisation,
         clock=clock,
         said=said,
+        name=label,
     )
 
 

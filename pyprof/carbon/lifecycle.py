@@ -35,7 +35,7 @@ from pyprof.carbon.ledger import (
 from pyprof.carbon.scenario import Scenario, scenario_from_section
 from pyprof.carbon.toml import Section, check_schema, read_toml
 from pyprof.carbon.units import j_from_kwh
-from pyprof.errors import NotComparableError, UsageError
+from pyprof.errors import NotComparableError, UnknownZoneError, UsageError
 
 EMBODIED = "embodied"
 PHASES = (EMBODIED, "infrastructure", "idle", "development", "training", "deployment")
@@ -389,8 +389,8 @@ def _price(ledger: Ledger, scenario: Scenario, where: str) -> Footprint:
     """A footprint, with the place in the file where it can't be had."""
     try:
         return price(ledger, scenario)
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
+    except (UsageError, UnknownZoneError) as error:
+        raise type(error)(f"{where}: {error}") from None
 
 
 def _price_part(
@@ -402,8 +402,8 @@ def _price_part(
             return _only(account(report, scenario), phase, whole)
         ledger = ledger_from_report(report, phase if whole else None)
         return price(ledger if whole else _part(ledger, phase), scenario)
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
+    except (UsageError, UnknownZoneError) as error:
+        raise type(error)(f"{where}: {error}") from None
 
 
 def _only(priced: Footprint, phase: str, whole: bool) -> Footprint:
@@ -480,7 +480,7 @@ def _held_row(holding: Holding, source: str | None, base: Scenario) -> PhaseRow:
     term = term_from_interval("manufacturing", kg, holding.low_kg, holding.high_kg)
     return PhaseRow(
         phase=EMBODIED,
-        name=holding.component.name,
+        name=holding.label,
         energy_kwh=None,
         kg_co2e=kg,
         low_kg=holding.low_kg,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -134,7 +135,7 @@ def read_scenario(path: str) -> Scenario:
     check_schema(table, path)
     section = Section(table, path)
     section.get("schema")
-    scenario = scenario_from_section(section)
+    scenario = scenario_from_section(section, folder=os.path.dirname(path))
     section.finish()
     return scenario
 
@@ -146,8 +147,6 @@ def scenario_from_section(
 
     Relative paths count from ``folder``.
     """
-    import os
-
     from pyprof.carbon.embodied import read_holding
 
     choices = _inherited(base)

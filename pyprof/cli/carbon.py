@@ -393,7 +393,9 @@ def mass(kg: float | None, low: float | None, high: float | None) -> str:
     scale = mass_scale(kg)
     if low is None or high is None or not half_width(kg, low, high):
         return f"{digits(kg / scale.size, None)} {scale.unit} CO2e"
-    return interval(kg, low, high, scale).replace(f" {scale.unit}", f" {scale.unit} CO2e", 1)
+    text = interval(kg, low, high, scale).replace(f" {scale.unit}", f" {scale.unit} CO2e", 1)
+    # The terms of an account are judged as well as sampled: no level of confidence is claimed.
+    return text.replace(" (95 %)", "").replace("95 %: ", "")
 
 
 def footprint_lines(priced: Footprint) -> Iterator[str]:
@@ -440,7 +442,7 @@ def _aside_lines(priced: Footprint) -> Iterator[str]:
         yield f"hardware    {whole} of its manufacturing, not in the total above"
     for held in aside.embodied:
         yield (
-            f"  {held.component.name}: {held.component.kg_co2e:g} kg ({held.component.basis}), "
+            f"  {held.label}: {held.component.kg_co2e:g} kg ({held.component.basis}), "
             f"{held.hours:g} h {held.clock}, {held.lifetime_years:g} years at "
             f"{held.utilisation:g}, share {held.share:g}"
         )

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from report_double import make_report
+
+from pyprof.carbon.cases import published_cases_path
+from pyprof.carbon.table import data_path
+from pyprof.cli.command import Parser
+from pyprof.errors import NotComparableError, UnknownZoneError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYPROF_ZONE", raising=False)
+
+
+@pytest.fixture
+def pyprof(capsys):
+    def run(*words: str) -> tuple[int, str]:
+        module = import_module(f"pyprof.cli.{words[0]}")
+        parser = Parser(prog=f"pyprof {words[0]}")
+        module.add_arguments(parser)
+        status = module.run(parser.parse_args(list(words[1:])))
+        return status, capsys.readouterr().out
+
+    return run
+
+
+def test_twenty_five_tonnes(pyprof) -> None:
+    status, out = pyprof("carbon", "--kwh", "433196", "--factor", "57")
+    assert status == 0
+    assert "24.69 t CO2e" in out
+
+
+def test_fifty_tonnes_and_about_sixty_flights(pyprof) -> None:
+    status, out = pyprof("lifecycle", "--example", "bloom")
+    assert status == 0
+    assert "total       51 t CO2e" in out
+    assert "66 x London-New York return, economy, CO2e only" in out
+    assert "about 60 flights" in out
+    assert "end of life of the hardware" in out
+
+
+def test_nineteen_kilograms_a_day(pyprof) -> None:
+    _, out = pyprof("carbon", "--kwh", "864.249", "--factor", "394", "--days", "18")
+    assert "per day     18.92 kg CO2e" in out
+    _, out = pyprof("lifecycle", "--example", "bloom-api")
+    assert "use a day   18.92 kg CO2e" in out
+
+
+def test_fifty_four_miles(pyprof) -> None:
+    _, out = pyprof("carbon", "--kg", "18.92", "--equivalents", "car_mile_us_new_2020")
+    assert "54 x average new US vehicle" in out
+
+
+def test_france_against_australia(pyprof) -> None:
+    _, out = pyprof("carbon", "--kwh", "433196", "--zones", "FR,AU")
+    assert "AU emits 12.5 times what FR does" in out
+
+
+def test_several_zones_as_json(pyprof) -> None:
+    _, out = pyprof("carbon", "--kwh", "1000", "--zones", "FR,DE,CN,AU,US-CA", "--json")
+    rows = json.loads(out)["zones"]
+    assert [row["zone"] for row in rows] == ["FR", "DE", "CN", "AU", "US-CA"]
+    assert {row["factor"]["kind"] for row in rows} == {"lifecycle"}
+    assert rows[-1]["substituted"]
+    assert rows[-1]["beside"]["kind"] == "direct"
+
+
+def test_published_cases_as_json(pyprof) -> None:
+    status, out = pyprof("lifecycle", published_cases_path(), "--json")
+    rows = json.loads(out)
+    assert status == 0
+    assert len(rows) == 37
+    assert all({"id", "quantity", "expected", "computed", "pass"} <= set(row) for row in rows)
+    assert all(row["pass"] is True for row in rows)
+
+
+def test_a_failing_case_is_a_finding(pyprof, tmp_path) -> None:
+    text = Path(published_cases_path()).read_text().replace("expected = 24.69", "expected = 30", 1)
+    path = tmp_path / "cases.toml"
+    path.write_text(text)
+    status, out = pyprof("lifecycle", str(path), "--json")
+    assert status == 1
+    assert sum(not row["pass"] for row in json.loads(out)) == 1
+    status, out = pyprof("lifecycle", str(path))
+    assert status == 1
+    assert "FAIL" in out
+    assert "36 of 37 pass" in out
+
+
+def test_a_life_cycle_as_json(pyprof) -> None:
+    _, out = pyprof("lifecycle", data_path("bloom.toml"), "--json")
+    account = json.loads(out)
+    assert account["kg_co2e"] == pytest.approx(50_532, rel=1e-4)
+    assert account["equivalents"][0]["count"] == 66
+    assert json.loads(pyprof("lifecycle", data_path("bloom.toml"), "--sci")[1])["consumer"] is None
+
+
+def test_flags_win_over_environment_file_and_project(pyprof, monkeypatch, tmp_path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.pyprof]\nzone = 'DE'\npue = 1.5\ninterval = '10ms'\n"
+    )
+    (tmp_path / "scenario.toml").write_text("zone = 'GB'\n")
+
+    def priced(*words: str) -> tuple[str, float]:
+        block = json.loads(pyprof("carbon", "--kwh", "1", "--json", *words)[1])["footprint"]
+        return block["zone"], block["pue"]
+
+    assert priced() == ("DE", 1.5)
+    assert priced("--scenario", "scenario.toml") == ("GB", 1.5)
+    monkeypatch.setenv("PYPROF_ZONE", "SE")
+    assert priced("--scenario", "scenario.toml") == ("SE", 1.5)
+    assert priced("--zone", "FR", "--pue", "1.1") == ("FR", 1.1)
+
+
+def test_without_a_place_it_says_how_to_set_one(pyprof) -> None:
+    with pytest.raises(UsageError, match="no place is set"):
+        pyprof("carbon", "--kwh", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "give one of"),
+        (("--kwh", "1", "--kg", "1"), "give one of"),
+        (("--kwh", "lots", "--zone", "FR"), "takes kWh"),
+        (("--kwh", "1", "--kwh", "2", "--zone", "FR"), "twice"),
+        (("--kwh", "1", "--zone", "FR", "--days", "0"), "--days"),
+        (("--kwh", "1", "--zone", "FR", "--format", "pdf"), "unknown format"),
+        (("--kwh", "1", "--zone", "FR", "--cleanest"), "--cleanest needs"),
+        (("--kwh", "1", "--zone", "FR", "--provider", "uk"), "hours need a recording"),
+        (
+            (
+                "--kg",
+                "-1",
+            ),
+            "at least 0",
+        ),
+        (("--kwh", "1", "--zone", "FR", "--equivalents", "elephants"), "unknown equivalence"),
+    ],
+)
+def test_words_that_make_no_sense(pyprof, words, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        pyprof("carbon", *words)
+
+
+class Recorded:
+    """Stands for a recording whose power is known over two hours."""
+
+    def report(self):
+        report = make_report([("", "training", 7.2e6)])
+
+        class Timed:
+            total, stage_rows = report.total, report.stage_rows
+            channel_rows, run = report.channel_rows, replace(report.run, command="t.py")
+            pyprof_version = "0"
+
+            def power_series(self, path=None, phase=None):
+                return [(3600.0 * 5, 3600.0 * 6, 3.6e6), (3600.0 * 6, 3600.0 * 7, 3.6e6)]
+
+        return Timed()
+
+
+@pytest.fixture
+def recording(monkeypatch, tmp_path) -> str:
+    monkeypatch.setattr("pyprof.cli.carbon._load", lambda path: Recorded().report())
+    lines = [f"{h * 3600},{g}" for h, g in enumerate([300, 200, 100, 100, 200, 300, 400, 400])]
+    (tmp_path / "grid.csv").write_text("start_utc,g_per_kwh\n" + "\n".join(lines) + "\n")
+    return "run.pyprof"
+
+
+def test_a_recording_is_priced_hour_by_hour(pyprof, recording) -> None:
+    _, out = pyprof("carbon", recording, "--intensity", "grid.csv", "--json")
+    block = json.loads(out)["footprint"]
+    assert block["kg_co2e"] == pytest.approx(0.7)
+    assert block["factors"][0]["basis"] == "over time"
+
+
+def test_when_it_would_have_been_cleanest(pyprof, recording) -> None:
+    _, out = pyprof("carbon", recording, "--intensity", "grid.csv", "--cleanest", "--pue", "1.5")
+    assert "cleanest    300.0 g CO2e if begun 1970-01-01T02:00Z" in out
+    assert "dirtiest    1.200 kg CO2e if begun 1970-01-01T06:00Z" in out
+
+
+def test_a_recording_in_several_zones_needs_no_place_of_its_own(pyprof, recording) -> None:
+    _, out = pyprof("carbon", recording, "--zones", "FR,AU")
+    assert "88.36 g CO2e" in out
+    _, out = pyprof("carbon", recording, "--zone", "FR", "--format", "model-card")
+    assert "emissions: 88.36" in out
+
+
+def test_a_zone_is_explained(pyprof) -> None:
+    status, out = pyprof("factors", "US-CA")
+    assert status == 0
+    assert "US-CA has no life-cycle factor of its own" in out
+    assert "in no total: 179.06" in out
+    assert "licence" in out
+
+
+def test_zones_are_listed_and_searched(pyprof) -> None:
+    _, out = pyprof("factors", "--json")
+    assert len(json.loads(out)) >= 358 + 150
+    _, out = pyprof("factors", "paris")
+    assert "aws:eu-west-3" in out
+    assert "azure:francecentral" in out
+    with pytest.raises(UnknownZoneError, match="nearest"):
+        pyprof("factors", "Frnace")
+
+
+def test_factors_are_compared_within_one_kind(pyprof) -> None:
+    _, out = pyprof("factors", "--compare", "FR,US-CA", "--kind", "direct")
+    assert "FR (France) has no direct factor" in out
+    assert "179.06" in out
+
+
+def test_another_edition_is_held_against_the_shipped_one(pyprof, tmp_path) -> None:
+    text = Path(data_path("grid_factors.csv")).read_text()
+    changed = "\n".join(
+        line.replace("44.18", "88.36") if line.startswith("FR,") else line
+        for line in text.splitlines()
+        if not line.startswith("DE,")
+    )
+    (tmp_path / "new.csv").write_text(changed)
+    status, out = pyprof("factors", "--diff", "new.csv")
+    assert status == 1
+    lines = out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("DE lifecycle: dropped")
+    assert "+100.0% LARGE" in lines[1]
+    assert pyprof("factors", "--diff", data_path("grid_factors.csv")) == (0, "no difference\n")
+
+
+def test_hardware_and_equivalents_are_listed(pyprof) -> None:
+    _, out = pyprof("factors", "--embodied", "h100", "sxm5")
+    assert "164 kg" in out
+    assert "575.1 kg" in out
+    _, out = pyprof("factors", "--equivalents")
+    assert "implied by a published result" in out
+
+
+def test_names_can_not_drive_the_terminal(pyprof, tmp_path) -> None:
+    (tmp_path / "evil.toml").write_text(
+        'name = "\\u001b]52;c;x\\u0007"\n[[phase]]\nphase="training"\nenergy_kwh=1\nzone="FR"\n'
+        'name = "\\u001b[2J"\n'
+    )
+    _, out = pyprof("lifecycle", "evil.toml")
+    assert "\x1b" not in out
+    assert "\x07" not in out
+
+
+def test_mixed_kinds_have_their_own_status(pyprof, tmp_path) -> None:
+    (tmp_path / "m.toml").write_text(
+        "[[phase]]\nphase='training'\nenergy_kwh=1\nzone='FR'\n"
+        "[[phase]]\nphase='deployment'\nenergy_kwh=1\nzone='US-CA'\nkind='direct'\n"
+    )
+    with pytest.raises(NotComparableError) as caught:
+        pyprof("lifecycle", "m.toml")
+    assert caught.value.exit_status == 3
