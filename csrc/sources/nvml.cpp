@@ -1,17 +1,23 @@
 // NVIDIA GPUs through the driver's own library, loaded when asked for and never linked against.
 #include <dlfcn.h>
 #include <nvml.h>
+#include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <future>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -25,6 +31,7 @@ static_assert(sizeof(nvmlFieldValue_t) == 40);
 namespace pyprof {
 namespace {
 
+constexpr const char* kName = "nvml";
 constexpr const char* kLibraryName = "libnvidia-ml.so.1";
 constexpr double kWattsPerMilliwatt = 1e-3;
 // Stated by the vendor for its oldest parts only, and typical of later ones against a meter: not a
@@ -34,6 +41,8 @@ constexpr double kPlausibleOverLimit = 1.5;
 constexpr int64_t kAverageWindowNs = kNsPerS;
 // The driver averages utilisation over a sixth of a second at the least.
 constexpr int64_t kUtilisationIntervalNs = 200 * kNsPerMs;
+// Without its persistence mode the driver takes seconds to wake each GPU.
+constexpr std::chrono::seconds kPatience{30};
 constexpr int64_t kFirstRetryNs = kNsPerS;
 constexpr int64_t kLastRetryNs = 30 * kNsPerS;
 
@@ -463,7 +472,7 @@ Channel channel_of(const Library& library, nvmlDevice_t device, unsigned index) 
   channel.domain = "gpu";
   channel.device = name_of(library, device);
   channel.uuid = uuid_of(library, device);
-  channel.source = "nvml";
+  channel.source = kName;
   channel.scope = "devices";
   channel.tolerance = kTolerance;
   channel.limit_w = limit_w(library, device);
@@ -568,7 +577,7 @@ void add_by_index(const std::shared_ptr<Library>& library, unsigned index, Found
   channel.id = id;
   channel.domain = "gpu";
   channel.device = "NVIDIA GPU";
-  channel.source = "nvml";
+  channel.source = kName;
   channel.scope = "devices";
   refuse_channel(channel, "the driver gives no handle: " + words(*library, code));
   found.unreadable.push_back(std::move(channel));
@@ -595,11 +604,9 @@ void note_mps(Found& found) {
       "NVML_MPS_DEVICE_ENUMERATION=1 hides the physical GPUs from power readings: unset it");
 }
 
-}  // namespace
-
-Found find_nvml(const Places& places) {
+Found look(const Places& places) {
   Found found;
-  found.state.name = "nvml";
+  found.state.name = kName;
   note_mps(found);
   const auto library = open_library(places, found.state);
   if (library == nullptr) return found;
@@ -612,6 +619,33 @@ Found find_nvml(const Places& places) {
   for (unsigned index = 0; index < count; ++index) add_by_index(library, index, found);
   conclude(found, count);
   return found;
+}
+
+// A wedged driver never answers, and whoever measures must not hang with it: the first questions
+// are put by a thread of their own, which is left behind if need be.
+std::optional<Found> look_patiently(const Places& places) {
+  auto promise = std::make_shared<std::promise<Found>>();
+  std::future<Found> answer = promise->get_future();
+  std::thread([promise, places] {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    promise->set_value(look(places));
+  }).detach();
+  if (answer.wait_for(kPatience) != std::future_status::ready) return std::nullopt;
+  return answer.get();
+}
+
+}  // namespace
+
+Found find_nvml(const Places& places) {
+  std::optional<Found> found = look_patiently(places);
+  if (found) return std::move(*found);
+  Found silent;
+  silent.state.name = kName;
+  refuse(silent.state, "the NVIDIA driver has not answered for 30 s",
+         "nvidia-smi; if that hangs too, restart the machine");
+  return silent;
 }
 
 std::unique_ptr<Unit> nvml_utilisation(const Places& places, const Channel& channel, double idle_w,
