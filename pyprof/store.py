@@ -23,7 +23,6 @@ from pyprof.layout import (
     VERSION,
     Incident,
     Process,
-    Rollup,
     channel_row,
     pack,
     process_row,
@@ -31,6 +30,7 @@ from pyprof.layout import (
     split_frames,
 )
 from pyprof.notice import say
+from pyprof.rollups import Grains
 from pyprof.tally import KEY, Tally
 
 _SEAL_AGE_NS = 300 * 1_000_000_000
@@ -141,6 +141,7 @@ class Store:
         self._guard = -1
         self._pending: dict[int, int] = {}
         self._tail_since_ns: int | None = None
+        self._grains: Grains | None = None
         self._tally = Tally(events=len(head.incidents))
         if path is not None:
             self._open_file(path, overwrite)
@@ -188,10 +189,11 @@ class Store:
     def begin(self, start_ns: int) -> None:
         """The instant from which the run counts."""
         self._set_process(replace(self.head.process, start_ns=start_ns))
+        self._grains = Grains(tuple(self.head.channels)[: self.head.sampled], start_ns)
 
     def finish(self, end_ns: int, exit_status: int | None, signal: int | None) -> None:
         """Seal what is left and say that the recording is whole."""
-        self._steadily(self._seal)
+        self._steadily(lambda: self._seal(end_ns))
         self._steadily(lambda: self._replace_rows("meta", [(KEY, self._tally.to_text())]))
         done = replace(
             self.head.process,
@@ -233,10 +235,12 @@ class Store:
         since_ns = self._tail_since_ns if self._tail_since_ns is not None else batch.t_ns
         full = max(counts.values(), default=0) >= BLOCK_CHANGES
         due = bool(infos) and (full or batch.t_ns - since_ns > _SEAL_AGE_NS)
+        grains = self._grains
         with transaction(self.connection):
             self._insert(batch)
             if due:
-                self._seal_rows()
+                grains = self._seal_rows(batch.t_ns, whole=True)
+        self._grains = grains
         self._count(batch, infos)
         if infos:
             self._pending = {} if due else counts
@@ -266,18 +270,26 @@ class Store:
         if batch.stats:
             insert(self.connection, "stats", batch.stats.items())
 
-    def _seal(self) -> None:
+    def _seal(self, end_ns: int) -> None:
         with transaction(self.connection):
-            self._seal_rows()
-        self._pending, self._tail_since_ns = {}, None
+            grains = self._seal_rows(end_ns, whole=False)
+        self._grains, self._pending, self._tail_since_ns = grains, {}, None
 
-    def _seal_rows(self) -> None:
+    def _seal_rows(self, until_ns: int, *, whole: bool) -> Grains | None:
+        """Tail rows into blocks, and roll-ups of the minutes that are over by now."""
+        grains = self._grains
         rows = self.connection.execute("SELECT data FROM tail ORDER BY seq").fetchall()
         for group in _groups([row[0] for row in rows]):
             joined = _native.join_frames(group)
+            grains = None if grains is None else grains.add(joined)
             for frame in split_frames(joined):
                 self._insert_block(frame)
         self.connection.execute("DELETE FROM tail")
+        if grains is None:
+            return None
+        grains, rollups = grains.close(until_ns, whole=whole)
+        insert(self.connection, "rollup", [rollup_row(rollup) for rollup in rollups])
+        return grains
 
     def _insert_block(self, frame: bytes) -> None:
         for channel, first_seq, count, first_ns, last_ns in _native.frame_info(frame):
@@ -287,11 +299,6 @@ class Store:
             )
             data = pack(frame, channel)
             self.connection.execute("INSERT INTO block_data VALUES(?,?)", (cursor.lastrowid, data))
-
-    def add_rollups(self, rollups: Sequence[Rollup]) -> None:
-        """Store what was computed of whole grains of time."""
-        rows = [rollup_row(rollup) for rollup in rollups]
-        self._steadily(lambda: self._replace_rows("rollup", rows))
 
     def _set_process(self, process: Process) -> None:
         self.head = replace(self.head, process=process)

@@ -1,0 +1,124 @@
+"""Sealed blocks and roll-ups hold what the readings held."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+import pyprof
+from pyprof import _native, rollups
+from pyprof.layout import BLOCK_CHANGES, PAGE_BYTES
+from pyprof.recording import Recording
+
+SIGNAL = """
+[[channel]]
+id = "fast"
+domain = "package"
+kind = "square"
+period_s = 0.31
+high_w = 200.0
+low_w = 40.0
+sensor = { period_s = 0.001, quantum_j = 1e-5 }
+
+[[channel]]
+id = "slow"
+domain = "gpu"
+kind = "constant"
+watts = 300.0
+sensor = { period_s = 0.1 }
+"""
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Long enough, and read often enough, for several blocks of the fast channel."""
+    folder = tmp_path_factory.mktemp("busy")
+    (folder / "signals.toml").write_text(SIGNAL, encoding="utf-8")
+    out = folder / "run.pyprof"
+    signals = str(folder / "signals.toml")
+    with pyprof.Profiler(out=out, simulate=signals, interval=0.0005) as prof:
+        end = time.monotonic() + 6.0
+        while time.monotonic() < end:
+            with prof.stage("step"):
+                time.sleep(0.01)
+    return out
+
+
+def changes(recording: Recording) -> int:
+    return sum(block.count for block, _ in recording.blocks if block.channel == 0)
+
+
+def test_blocks_are_sealed_while_the_run_lasts_and_fit_a_page(busy: Path) -> None:
+    recording = pyprof.load(busy)
+    fast = [block for block, _ in recording.blocks if block.channel == 0]
+    assert changes(recording) > 1000
+    assert len(fast) >= changes(recording) // BLOCK_CHANGES
+    assert max(block.count for block in fast) <= BLOCK_CHANGES
+    assert recording.tail == ()
+    connection = sqlite3.connect(busy)
+    (largest,) = connection.execute("SELECT max(length(data)) FROM block_data").fetchone()
+    connection.close()
+    assert largest < PAGE_BYTES
+
+
+def test_a_stored_change_is_small(busy: Path) -> None:
+    recording = pyprof.load(busy)
+    connection = sqlite3.connect(busy)
+    (size,) = connection.execute(
+        "SELECT sum(length(data)) FROM block_data JOIN block USING(id) WHERE channel=0"
+    ).fetchone()
+    connection.close()
+    assert size / changes(recording) < 8.0
+
+
+def test_sealing_loses_no_joule(busy: Path) -> None:
+    """The counter's own difference, from the first to the last reading."""
+    report = pyprof.load(busy).report()
+    slow = report.channels["slow"]
+    assert slow.energy_j == pytest.approx(300.0 * report.run.duration_s, rel=0.002)
+    assert report.channels["fast"].mean_w == pytest.approx(120.0, rel=0.03)
+    assert not [event for event in report.events if event.kind == "gap"]
+
+
+def grains_of(recording: Recording, seal_every: int, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Energy of the fast channel over roll-ups of half a second, closed at several times."""
+    monkeypatch.setattr(rollups, "_GRAIN_NS", 500_000_000)
+    monkeypatch.setattr(rollups, "_SETTLED_NS", 300_000_000)
+    grains = rollups.Grains(recording.channels, recording.start_ns)
+    rows = []
+    for number, (_, data) in enumerate(recording.blocks):
+        grains = grains.add(data)
+        if number % seal_every == 0:
+            last_ns = max(last for last, _ in grains.frames)
+            grains, closed = grains.close(min(last_ns, recording.end_ns))
+            rows += closed
+    grains, closed = grains.close(recording.end_ns, whole=False)
+    rows += closed
+    starts = [row.start_ns for row in rows if row.channel == 0]
+    assert starts == sorted(set(starts))
+    assert len(starts) >= 10
+    return sum(row.energy_j or 0.0 for row in rows if row.channel == 0)
+
+
+@pytest.mark.parametrize("seal_every", [1, 2, 1000])
+def test_rollups_add_up_to_the_total(
+    busy: Path, seal_every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = pyprof.load(busy)
+    account = _native.Account(recording.channels, recording.start_ns, recording.end_ns, "training")
+    for frames in recording.frames():
+        account.add_frames(frames)
+    truth_j = account.solve()["channels"][0]["energy_j"]
+    assert grains_of(recording, seal_every, monkeypatch) == pytest.approx(truth_j, rel=1e-4)
+
+
+def test_the_recording_holds_its_rollups(busy: Path) -> None:
+    recording = pyprof.load(busy)
+    report = recording.report()
+    for index, channel in enumerate(report.channel_rows):
+        rows = [row for row in recording.rollups if row.channel == index]
+        assert sum(row.energy_j or 0.0 for row in rows) == pytest.approx(channel.energy_j, rel=1e-3)
+        assert sum(row.covered_s for row in rows) == pytest.approx(report.run.duration_s, rel=0.05)
