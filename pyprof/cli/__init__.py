@@ -12,6 +12,9 @@ VERBS = {
     "run": "measure a command: its energy and carbon, stage by stage",
     "report": "account for a recording again, for any zone, as text or JSON",
     "doctor": "what can be read on this machine, why not the rest, and the remedy",
+    "carbon": "a recording or bare figures as carbon: zones, hours, hardware, standards",
+    "lifecycle": "a whole life cycle: hardware, idle, development, training, use",
+    "factors": "the grid factors and hardware figures behind it all, with their sources",
 }
 
 

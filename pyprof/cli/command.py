@@ -54,6 +54,12 @@ def run_command(argv: Sequence[str] | None = None) -> int:
         return _die_quietly(signal.SIGINT)
     except BrokenPipeError:
         return _die_quietly(signal.SIGPIPE)
+    except Exception as error:
+        if os.environ.get("PYPROF_DEBUG") == "1":
+            raise
+        fault = PyprofError(f"a fault of pyprof itself: {type(error).__name__}: {error}")
+        say(f"{fault} (PYPROF_DEBUG=1 shows where)")
+        return _error_status(verb, fault)
 
 
 def _run(words: list[str]) -> int:
@@ -83,7 +89,7 @@ def _parser(verb: str, module: ModuleType) -> Parser:
         prog=f"pyprof {verb}",
         usage=getattr(module, "USAGE", None),
         description=module.HELP,
-        epilog=module.EXAMPLES,
+        epilog=getattr(module, "EXAMPLES", None),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -98,7 +104,7 @@ def _load(verb: str) -> ModuleType:
 
 def _error_status(verb: str, error: PyprofError) -> int:
     """The status of an error, which a verb may choose itself."""
-    chosen = getattr(_load(verb), "error_status", None) if verb in VERBS else None
+    chosen = getattr(sys.modules.get(f"pyprof.cli.{verb}"), "error_status", None)
     return int(chosen(error)) if chosen else error.exit_status
 
 

@@ -380,6 +380,8 @@ def _verdict(found: Mapping[str, Any]) -> str:
     """What to expect of a run here."""
     if found["readable"]:
         return "A run on this machine is measured where a sensor is listed above."
+    if any(row["source"] == "replay" for row in found["channels"]):
+        return "Only simulated signals are read: they say nothing of this machine."
     if any(row["quality"] == "modelled" for row in found["channels"]):
         return "No sensor is readable: a run on this machine is an estimate from load."
     return "No sensor is readable and nothing is modelled: a run on this machine has no energy."

@@ -230,7 +230,7 @@ class _Measuring:
         write(sys.stderr, "\n" + self._text(report))
         if written is not None:
             shown = os.path.relpath(written)
-            say(f"recorded in {shown}; again for another place: pyprof report {shown} --zone Z")
+            say(f"recorded in {shown}; for another grid: pyprof report {shown} --zone Z")
 
     def _text(self, report: EnergyReport) -> str:
         """The report as stderr wants it."""

@@ -91,6 +91,16 @@ def _is_even(value: float, low: float, high: float) -> bool:
     return abs(above - below) <= 0.1 * max(above, below)
 
 
+def bounds(value: float | None, low: float | None, high: float | None, scale: Scale) -> str:
+    """A 95 % interval for a column: ``±0.04``, or both ends where the sides differ."""
+    if value is None or low is None or high is None:
+        return ""
+    doubt = half_width(value, low, high)
+    if _is_even(value, low, high):
+        return f"±{cell(doubt, doubt, scale)}"
+    return f"{cell(low, doubt, scale)}–{cell(high, doubt, scale)}"
+
+
 def cell(value: float | None, doubt: float | None, scale: Scale) -> str:
     """A figure for a column whose head names the unit."""
     if value is None:
@@ -119,7 +129,7 @@ def duration(seconds: float | None) -> str:
     """A length of time as people say it."""
     if seconds is None:
         return UNKNOWN
-    if seconds < 0.0995:
+    if seconds < 0.9995:
         return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
     if seconds < 99.95:
         return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"

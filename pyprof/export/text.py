@@ -222,7 +222,7 @@ def _elsewhere(report: EnergyReport, page: Page, kind: str, pue: float | None) -
 
 def _roughly(value: float) -> str:
     """About two digits: a yearly mean of a whole country holds no more."""
-    return figure.digits(value, value / 10)
+    return figure.digits(value, value)
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ _STAGE_COLUMNS = (
     Column("calls", leave=3),
     Column("time"),
     Column("energy", point=True),
-    Column("±", point=True, leave=4),
+    Column("95 %", leave=4),
     Column("power"),
     Column("share"),
     Column("self", point=True, leave=2),
@@ -289,7 +289,7 @@ def _stage_cells(
         str(row.count) if row.path else "",
         figure.duration(row.wall_s),
         ("" if row.resolved else "~") + figure.cell(energy_j, doubt, scale),
-        "" if doubt is None else figure.cell(doubt, doubt, scale),
+        figure.bounds(row.energy_j, row.low_j, row.high_j, scale),
         figure.power(None if energy_j is None or not row.wall_s else energy_j / row.wall_s),
         figure.percent(energy_j, report.total.energy_j),
         figure.cell(row.self_energy_j, doubt, scale),
@@ -347,11 +347,10 @@ def _stage_legend(rows: Sequence[Stage], hidden: int, page: Page) -> list[str]:
 _COMPONENT_COLUMNS = (
     Column("component"),
     Column("energy", point=True),
-    Column("±", point=True, leave=5),
+    Column("95 %", leave=5),
     Column("mean"),
     Column("peak", leave=4),
     Column("quality", right=False),
-    Column("method", right=False, leave=3),
     Column("accuracy", leave=6),
     Column("coverage", leave=2),
     Column("updates", leave=1),
@@ -371,7 +370,7 @@ def _components(report: EnergyReport, page: Page) -> list[str]:
     if not all(row.counted for row in channels):
         lines += note("( ) part of another row or of no total: not added", page)
     if any(row.tolerance is not None for row in channels):
-        lines += note("accuracy: the sensor's own, in the carbon bounds but not in ±", page)
+        lines += note("accuracy: the sensor's own, in the carbon bounds but not in the 95 %", page)
     for row in channels:
         if row.quality == "modelled" and row.reason:
             lines += note(f"{clean(row.id)}: {clean(row.reason)}", page)
@@ -395,13 +394,12 @@ def _component_cells(row: Channel, scale: figure.Scale) -> list[str]:
     return [
         INDENT * (row.parent is not None) + clean(f"{row.id}  {row.device}".rstrip()),
         energy if row.counted else f"({energy})",
-        "" if doubt is None else figure.cell(doubt, doubt, scale),
+        figure.bounds(row.energy_j, row.low_j, row.high_j, scale),
         figure.power(row.mean_w),
         "" if row.peak_w is None else figure.power(row.peak_w),
-        row.quality,
-        row.method if row.method != "model" else "",
+        row.quality if row.quality != "derived" else f"derived ({row.method})",
         "" if row.tolerance is None else f"±{100 * row.tolerance:g} %",
-        "" if row.coverage is None else f"{100 * row.coverage:.0f} %",
+        "" if row.coverage is None or row.coverage > 0.995 else f"{100 * row.coverage:.0f} %",
         "" if row.update_period_s is None else figure.duration(row.update_period_s),
     ]
 
@@ -461,11 +459,18 @@ def _advice(report: EnergyReport, page: Page) -> list[str]:
     return lines + [line for text in advice for line in bullet(text, page)]
 
 
+# A driver is no advice where there is no device.
+_DOMAIN_OF = {"rapl-powercap": "package", "nvml": "gpu"}
+
+
 def _advise(report: EnergyReport) -> Iterator[str]:
     """One sentence per thing that can be mended."""
-    shown = {row.source for row in report.channel_rows if row.energy_j is None}
+    blind = {row.domain for row in report.channel_rows if row.quality in ("modelled", "unmeasured")}
+    told = {row.source for row in report.channel_rows if row.energy_j is None}
     for source in report.sources:
-        if not source.available and source.remedy and source.name not in shown:
+        domain = _DOMAIN_OF.get(source.name)
+        helps = domain is None or domain in blind
+        if not source.available and source.remedy and source.name not in told and helps:
             why = f" ({clean(source.reason)})" if source.reason else ""
             yield f"{clean(source.name)} is not readable{why}: {clean(source.remedy)}"
     if any(not row.resolved and row.path for row in report.stage_rows):
