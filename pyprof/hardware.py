@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from pyprof import bus, model
 from pyprof.energy import Source
 from pyprof.errors import SamplerError, UsageError
-from pyprof.simulate import Signal, read_signals
 from pyprof.visible import Gpu, owned_gpus
+
+if TYPE_CHECKING:
+    from pyprof.driver import Driver
+    from pyprof.simulate import Signal
 
 try:
     from pyprof import _native
@@ -96,6 +99,8 @@ def _check_source(name: str) -> None:
     known = source_names()
     if name in known:
         return
+    from difflib import get_close_matches
+
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean '{near[0]}'? Known are " if near else "choose from "
     raise UsageError(f"unknown source '{name}': {hint}{', '.join(known)}")
@@ -140,9 +145,11 @@ class _Survey:
         """Drop NVIDIA GPUs that the environment gives to somebody else."""
         if "CUDA_VISIBLE_DEVICES" not in os.environ:
             return
+        from pyprof.driver import Driver
+
         readable = self._nvml_channels(self._hardware.channels)
         unreadable = self._nvml_channels(self._unmeasured)
-        driver = bus.Driver(self._look.nvml)
+        driver = Driver(self._look.nvml)
         gpus = [_as_gpu(channel, driver) for channel in (*readable, *unreadable)]
         gpus.sort(key=lambda gpu: int(gpu.id.removeprefix("gpu")))
         owned = owned_gpus(gpus, os.environ, driver.mig_owner)
@@ -269,6 +276,8 @@ class _Survey:
 
     def add_signals(self, path: str) -> None:
         """Add every signal of the file as a channel."""
+        from pyprof.simulate import read_signals
+
         taken = {channel.id for channel in self._hardware.channels}
         for signal in read_signals(path):
             if signal.id in taken:
@@ -297,7 +306,7 @@ class _Survey:
 # -- channels --------------------------------------------------------------------------------------
 
 
-def _as_gpu(channel: _native.Channel, driver: bus.Driver) -> Gpu:
+def _as_gpu(channel: _native.Channel, driver: Driver) -> Gpu:
     bus_id = driver.bus_id(channel.uuid) if channel.uuid else None
     return Gpu(channel.id, channel.uuid, channel.device, bus_id)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pyprof.bus import Driver, PciGpu, pci_gpus
+from pyprof.bus import PciGpu, pci_gpus
+from pyprof.driver import Driver
 
 
 def _device(root: Path, address: str, vendor: int, class_: int, driver: str | None = None) -> None:
