@@ -21,7 +21,7 @@ class Row:
 
 
 class Seen:
-    """Logs the stages of a ``with`` block; afterwards ``rows`` are the account's, without the root."""
+    """Logs the stages of a ``with`` block; ``rows`` are then the account's, without the root."""
 
     def __init__(self, phase: str = "training") -> None:
         self.phase = phase
