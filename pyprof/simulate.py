@@ -91,6 +91,8 @@ def _read_toml(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             table: dict[str, Any] = importlib.import_module(_PARSER).loads(file.read())
+    except ImportError:
+        raise UsageError(f"{path}: TOML on Python 3.10 needs a parser: pip install tomli") from None
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}") from None
     except (UnicodeDecodeError, RecursionError, ValueError) as error:
