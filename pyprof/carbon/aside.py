@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyprof.carbon.bounds import sum_intervals
-from pyprof.carbon.embodied import Holding
 from pyprof.carbon.scenario import Scenario
 from pyprof.carbon.units import kg_from_kwh
+
+if TYPE_CHECKING:
+    from pyprof.carbon.embodied import Holding
 
 
 @dataclass(frozen=True, slots=True)
