@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Generic, TypeVar
 
 from pyprof import _native
@@ -140,9 +140,12 @@ def channel(row: Sequence[Any]) -> tuple[int, _native.Channel]:
 
 
 def block(row: Sequence[Any]) -> tuple[Block, bytes]:
-    """Header and frame of a sealed block."""
+    """Header and frame of a sealed block, which must agree."""
     header = Block(*(_expect(value, int) for value in row[:5]))
-    return header, unpack(_expect(row[5], bytes))
+    frame = unpack(_expect(row[5], bytes))
+    if _native.frame_info(frame) != [astuple(header)]:
+        raise ValueError("header and frame differ")
+    return header, frame
 
 
 def blob(row: Sequence[Any]) -> bytes:

@@ -167,8 +167,10 @@ def test_rows_of_wrong_types_are_left_out_by_name(copy: Path, value: str) -> Non
         ("DELETE FROM block_data", "table block"),
         ("DELETE FROM mark", "stages"),
         ("DELETE FROM meta WHERE key='tally'", "counts of its rows"),
-        ("UPDATE block SET first_seq=first_seq+1", "missing"),
-        ("UPDATE block_data SET data=zeroblob(length(data))", "damaged bytes"),
+        ("UPDATE block SET first_seq=first_seq+1", "table block"),
+        ("UPDATE block_data SET data=zeroblob(length(data))", "table block"),
+        ("UPDATE mark SET data=zeroblob(length(data))", "damaged bytes"),
+        ("UPDATE block SET channel=channel+1", "table block"),
         ("INSERT INTO block SELECT NULL,channel,first_seq,count,1,2 FROM block", "table block"),
     ],
 )
