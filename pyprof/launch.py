@@ -10,8 +10,9 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 from pyprof.errors import PyprofError
 
@@ -146,10 +147,18 @@ class Signals:
         """A signal that would have ended this process by now."""
         return min(signal.sigpending() & _ENDING & self._held, default=None)
 
-    def let_interrupt(self) -> None:
-        """From now on Ctrl-C interrupts again; one that came earlier was the workload's."""
-        while signal.sigtimedwait(self._held & {signal.SIGINT}, 0):
+    def let_interrupt(self, warn: Callable[[], None]) -> None:
+        """From now on the second Ctrl-C interrupts. Those before were the workload's."""
+        if signal.SIGINT not in self._held:
+            return
+        while signal.sigtimedwait({signal.SIGINT}, 0):
             pass
+
+        def ask_once(number: int, frame: FrameType | None) -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            warn()
+
+        signal.signal(signal.SIGINT, ask_once)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT} - self.inherited)
 
 

@@ -5,6 +5,7 @@ A verb's module has ``HELP``, ``EXAMPLES``, ``add_arguments(parser)`` and ``run(
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
 #: The table of verbs, in the order of the help, each with its line there.
@@ -20,6 +21,10 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and gives its exit status."""
+    # While modules load there is nothing to tidy up, and no try that could keep Ctrl-C quiet.
+    interrupt = signal.getsignal(signal.SIGINT)
+    if interrupt is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from pyprof.cli.command import run_command
 
-    return run_command(argv)
+    return run_command(argv, interrupt)

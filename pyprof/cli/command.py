@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pyprof.cli import VERBS
 from pyprof.errors import PyprofError, UsageError
@@ -36,11 +36,16 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def run_command(argv: Sequence[str] | None = None) -> int:
-    """One command line; never a traceback, unless PYPROF_DEBUG asks for it."""
+def run_command(argv: Sequence[str] | None, interrupt: Any) -> int:
+    """One command line; never a traceback, unless PYPROF_DEBUG asks for it.
+
+    ``interrupt`` is what SIGINT did before this package was loaded.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     verb = words[0] if words else ""
     try:
+        if interrupt is not None:
+            signal.signal(signal.SIGINT, interrupt)
         status = _run(words)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -112,7 +117,7 @@ def _help(words: list[str]) -> int:
     """The overview, or the help of the verb named after ``help``."""
     if len(words) > 1 and words[1] in VERBS:
         return _run_verb(words[1], ["--help"])
-    verbs = "\n".join(f"  {name:<10}{line}" for name, line in VERBS.items())
+    verbs = "\n".join(f"  {name:<11}{line}" for name, line in VERBS.items())
     text = (
         "usage: pyprof VERB ...\n\n"
         "Energy and carbon of a workload: every joule says whether it was measured or modelled.\n\n"

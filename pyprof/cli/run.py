@@ -45,8 +45,9 @@ examples:
   pyprof run -- torchrun --nproc-per-node 8 train.py
 
 The command's output and exit status pass through, and a signal that kills it ends pyprof as well;
-pyprof's own words go to stderr. Statuses of its own, before the command has started: 125 usage,
-126 not executable, 127 not found.
+pyprof's own words go to stderr. A signal sent to pyprof alone is passed on; one that another
+process sends to the whole process group may reach the command twice. Statuses of its own, before
+the command has started: 125 usage, 126 not executable, 127 not found.
 """
 
 _ERROR_STATUS = 125
@@ -125,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         measuring.discard()
         raise
     ending = workload.wait()
-    signals.let_interrupt()
+    signals.let_interrupt(lambda: say("finishing the report: once more to leave it"))
     measuring.finish(ending)
     return end_like(ending)
 
@@ -136,6 +137,11 @@ def _output(args: argparse.Namespace) -> Path:
     for each in (name, args.json):
         if each and each != "-" and not args.force and _is_regular(each):
             raise UsageError(f"{each} exists: give another name, or -f to overwrite it")
+    if not args.force and os.path.isdir(f"{name}.d"):
+        raise UsageError(
+            f"{name}.d is left of a run that was cut short: 'pyprof report {name}' reads it; "
+            "give another name, or -f to overwrite it"
+        )
     return Path(name)
 
 

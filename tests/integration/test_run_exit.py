@@ -79,6 +79,7 @@ def test_signal_of_the_command_ends_us_too(name: str, streams: str, tmp_path: Pa
         (("--bogus", "--", "true"), 125, "--bogus"),
         (("-o", "taken", "--", "true"), 125, "taken exists"),
         (("--json", "taken", "--", "true"), 125, "taken exists"),
+        (("-o", "cut.pyprof", "--", "true"), 125, "pyprof report cut.pyprof"),
         (("--sources", "sundial", "--", "true"), 125, "sundial"),
         (("--", "./taken"), 126, "permission denied"),
         (("--", "/"), 126, "is a directory"),
@@ -91,6 +92,7 @@ def test_what_stops_us_before_the_start(
     words: tuple[str, ...], status: int, says: str, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").write_text("precious")
+    (tmp_path / "cut.pyprof.d").mkdir()
     script = tmp_path / "no-interpreter"
     script.write_text("#!/no/such/interpreter\n")
     script.chmod(0o755)
@@ -103,7 +105,11 @@ def test_what_stops_us_before_the_start(
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
     assert (tmp_path / "taken").read_text() == "precious"
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["no-interpreter", "taken"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "cut.pyprof.d",
+        "no-interpreter",
+        "taken",
+    ]
 
 
 def test_script_without_first_line_runs_as_in_a_shell(tmp_path: Path) -> None:
