@@ -1,261 +1,24 @@
 #include "bind/stage.h"
 
 #include <array>
-#include <atomic>
 #include <exception>
 #include <memory>
 #include <new>
-#include <string_view>
 #include <utility>
 #include <vector>
 
-#include "core/clock.h"
+#include "bind/entry.h"
+#include "bind/label.h"
 
 namespace pyprof {
 namespace {
 
-// -- state of the process -------------------------------------------------------------------------
-
-enum class State : uint8_t { kUnknown, kInactive, kActive };
-
-constinit std::atomic<State> g_state{State::kUnknown};
-constinit std::atomic<Phase> g_phase{Phase::kTraining};
-constinit std::atomic<uint64_t> g_token{0};
-// A session lies between a start and the next one: entries of an earlier one count as closed.
-constinit std::atomic<uint32_t> g_session{1};
 // Counts forks, from 1: what another process had open is not open here.
 constinit std::atomic<uint32_t> g_fork{1};
 
 // These change with the GIL held.
-PyObject* g_current = nullptr;    // context variable: the innermost Entry, or None
-PyObject* g_indices = nullptr;    // dict from name to its index in the log
 PyObject* g_hook = nullptr;       // or null
 PyObject* g_decorator = nullptr;  // or null: not set yet
-
-// Shared, because a drain goes on without the GIL while the next session gets a log of its own.
-std::shared_ptr<MarkLog>& log_holder() {
-  static auto& holder = *new std::shared_ptr<MarkLog>(std::make_shared<MarkLog>());
-  return holder;
-}
-
-bool active() noexcept { return g_state.load(std::memory_order_relaxed) == State::kActive; }
-
-// What goes wrong in here is no business of the program that is measured.
-void forget_error() noexcept { PyErr_Clear(); }
-
-// -- phases ---------------------------------------------------------------------------------------
-
-constexpr std::array<const char*, 4> kPhaseNames = {nullptr, "development", "training",
-                                                    "deployment"};
-
-PyObject* phase_object(Phase phase) {
-  if (phase == Phase::kUnset) Py_RETURN_NONE;
-  return PyUnicode_FromString(kPhaseNames[static_cast<size_t>(phase)]);
-}
-
-bool read_phase(PyObject* value, Phase& phase) {
-  phase = Phase::kUnset;
-  if (value == nullptr || value == Py_None) return true;
-  if (PyUnicode_Check(value)) {
-    for (size_t i = 1; i < kPhaseNames.size(); ++i) {
-      if (PyUnicode_CompareWithASCIIString(value, kPhaseNames[i]) != 0) continue;
-      phase = static_cast<Phase>(i);
-      return true;
-    }
-  }
-  PyErr_Format(PyExc_ValueError, "phase must be development, training or deployment, not %R",
-               value);
-  return false;
-}
-
-// -- names ----------------------------------------------------------------------------------------
-
-constexpr Py_ssize_t kMaxNameLength = 512;
-constexpr Py_UCS4 kReplacement = 0xFFFD;
-
-bool is_surrogate(Py_UCS4 c) noexcept { return c >= 0xD800 && c <= 0xDFFF; }
-
-bool has_surrogate(PyObject* name) noexcept {
-  const int kind = PyUnicode_KIND(name);
-  if (kind == PyUnicode_1BYTE_KIND) return false;
-  const void* data = PyUnicode_DATA(name);
-  for (Py_ssize_t i = 0; i < PyUnicode_GET_LENGTH(name); ++i) {
-    if (is_surrogate(PyUnicode_READ(kind, data, i))) return true;
-  }
-  return false;
-}
-
-PyObject* without_surrogates(PyObject* name) {
-  const Py_ssize_t length = PyUnicode_GET_LENGTH(name);
-  const int kind = PyUnicode_KIND(name);
-  const void* data = PyUnicode_DATA(name);
-  std::array<Py_UCS4, kMaxNameLength> points;
-  for (Py_ssize_t i = 0; i < length; ++i) {
-    const Py_UCS4 c = PyUnicode_READ(kind, data, i);
-    points[static_cast<size_t>(i)] = is_surrogate(c) ? kReplacement : c;
-  }
-  return PyUnicode_FromKindAndData(PyUnicode_4BYTE_KIND, points.data(), length);
-}
-
-// The name as it is recorded: an exact str that UTF-8 can hold, of bounded length, and not empty,
-// since the empty path is the root's.
-PyObject* clean_name(PyObject* value) {
-  if (!PyUnicode_Check(value)) {
-    PyErr_Format(PyExc_TypeError, "the name of a stage must be a str, not %.100s",
-                 Py_TYPE(value)->tp_name);
-    return nullptr;
-  }
-  if (PyUnicode_GET_LENGTH(value) == 0) return PyUnicode_FromString("(unnamed)");
-  PyObject* name = PyUnicode_GET_LENGTH(value) > kMaxNameLength
-                       ? PyUnicode_Substring(value, 0, kMaxNameLength)
-                       : PyUnicode_FromObject(value);
-  if (name == nullptr || !has_surrogate(name)) return name;
-  PyObject* replaced = without_surrogates(name);
-  Py_DECREF(name);
-  return replaced;
-}
-
-bool intern_new(PyObject* name, uint32_t& index) {
-  Py_ssize_t size = 0;
-  const char* text = PyUnicode_AsUTF8AndSize(name, &size);
-  if (text == nullptr) return false;
-  index = log_holder()->intern(std::string_view(text, static_cast<size_t>(size)));
-  if (index >= MarkLog::kMaxNames) return true;  // "(other)" is not remembered: bounded memory
-  PyObject* number = PyLong_FromUnsignedLong(index);
-  if (number == nullptr) return false;
-  const int failed = PyDict_SetItem(g_indices, name, number);
-  Py_DECREF(number);
-  return failed == 0;
-}
-
-bool index_of(PyObject* name, uint32_t& index) {
-  PyObject* known = PyDict_GetItemWithError(g_indices, name);
-  if (known != nullptr) {
-    index = static_cast<uint32_t>(PyLong_AsUnsignedLong(known));
-    return true;
-  }
-  return PyErr_Occurred() == nullptr && intern_new(name, index);
-}
-
-// -- entries --------------------------------------------------------------------------------------
-
-// One entry of a stage: what the context variable holds and nested entries point to. It outlives
-// its `with` block in tasks that inherited it, so the stage itself may be entered afresh meanwhile.
-// Parents are older entries (a resumed one first drops what is closed from its line), so there are
-// no cycles and the type needs no garbage collector.
-struct Entry {
-  enum class Life : uint8_t { kClosed, kOpen, kSuspended };
-  PyObject ob_base;
-  uint64_t token;
-  Entry* parent;  // or null: the root
-  uint32_t session;
-  uint32_t name;
-  Life life;
-  Phase phase;  // resolved
-};
-
-// A line of parents may be long: released in a loop, since recursion would eat the C stack.
-void entry_dealloc(PyObject* self) {
-  Entry* parent = reinterpret_cast<Entry*>(self)->parent;
-  PyObject_Free(self);
-  while (parent != nullptr) {
-    Entry* next = nullptr;
-    if (Py_REFCNT(parent) == 1) std::swap(next, parent->parent);
-    Py_DECREF(parent);
-    parent = next;
-  }
-}
-
-PyTypeObject g_entry_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
-
-bool prepare_entry_type() {
-  g_entry_type.tp_name = "pyprof._native._StageEntry";
-  g_entry_type.tp_basicsize = sizeof(Entry);
-  g_entry_type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION;
-  g_entry_type.tp_dealloc = entry_dealloc;
-  g_entry_type.tp_doc = "An entry of a stage.";
-  return PyType_Ready(&g_entry_type) == 0;
-}
-
-bool is_open(const Entry* entry) noexcept {
-  return entry->life == Entry::Life::kOpen &&
-         entry->session == g_session.load(std::memory_order_relaxed);
-}
-
-Entry* hold(Entry* entry) noexcept {
-  Py_XINCREF(reinterpret_cast<PyObject*>(entry));
-  return entry;
-}
-
-void release(Entry* entry) noexcept { Py_XDECREF(reinterpret_cast<PyObject*>(entry)); }
-
-// Lets an entry point past closed ancestors: a chain of tasks that each begin inside the one before
-// would otherwise keep all of them.
-void skip_closed_parents(Entry* entry) noexcept {
-  while (entry->parent != nullptr && !is_open(entry->parent)) {
-    Entry* closed = entry->parent;
-    entry->parent = hold(closed->parent);
-    release(closed);
-  }
-}
-
-// Borrowed; null: the root.
-Entry* first_open(Entry* entry) noexcept {
-  while (entry != nullptr && !is_open(entry)) entry = entry->parent;
-  return entry;
-}
-
-// The context's own entry, new reference; null (and no error) if there is none.
-Entry* current_entry() noexcept {
-  PyObject* value = nullptr;
-  if (PyContextVar_Get(g_current, nullptr, &value) != 0) forget_error();
-  if (value != nullptr && Py_TYPE(value) == &g_entry_type) return reinterpret_cast<Entry*>(value);
-  Py_XDECREF(value);
-  return nullptr;
-}
-
-void set_current(Entry* entry) noexcept {
-  PyObject* value = entry == nullptr ? Py_None : reinterpret_cast<PyObject*>(entry);
-  PyObject* token = PyContextVar_Set(g_current, value);
-  if (token == nullptr) forget_error();
-  Py_XDECREF(token);
-}
-
-// Clock last. Lost when there is no memory: the program goes on.
-void log_begin(Entry* entry, uint8_t flags) noexcept {
-  entry->token = g_token.fetch_add(1, std::memory_order_relaxed) + 1;
-  entry->life = Entry::Life::kOpen;
-  Mark mark;
-  mark.flags = flags;
-  mark.phase = entry->phase;
-  mark.token = entry->token;
-  mark.parent = entry->parent == nullptr ? 0 : entry->parent->token;
-  mark.name = entry->name;
-  MarkLog& log = *log_holder();
-  try {
-    mark.t_ns = monotonic_ns();
-    log.append(mark);
-  } catch (const std::exception&) {
-    entry->life = Entry::Life::kClosed;
-  }
-}
-
-void log_end(Entry* entry, int64_t t_ns, Entry::Life life) noexcept {
-  const bool known = active() && is_open(entry);
-  entry->life = life;
-  if (!known) return;
-  Mark mark;
-  mark.kind = Mark::Kind::kEnd;
-  mark.phase = entry->phase;
-  mark.token = entry->token;
-  mark.t_ns = t_ns;
-  try {
-    log_holder()->append(mark);
-  } catch (const std::exception&) {
-  }
-}
-
-// -- the type `stage` -----------------------------------------------------------------------------
 
 struct Stage {
   PyObject ob_base;
@@ -352,46 +115,15 @@ bool ask_hook() {
   Py_XDECREF(answer);
   if (answer != nullptr) return true;
   if (!PyErr_ExceptionMatches(PyExc_Exception)) return false;
-  forget_error();
+  PyErr_Clear();
   return true;
 }
 
-Phase resolve(const Stage* stage, const Entry* parent) noexcept {
-  if (stage->phase != Phase::kUnset) return stage->phase;
-  if (parent != nullptr) return parent->phase;
-  if (stage->fallback != Phase::kUnset) return stage->fallback;
-  return g_phase.load(std::memory_order_relaxed);
-}
-
-Entry* new_entry(const Stage* stage, Entry* parent) noexcept {
-  uint32_t name = 0;
-  try {
-    if (!index_of(stage->name, name)) return nullptr;
-  } catch (const std::exception&) {
-    return nullptr;
-  }
-  Entry* entry = PyObject_New(Entry, &g_entry_type);
-  if (entry == nullptr) return nullptr;
-  entry->token = 0;
-  entry->parent = hold(parent);
-  entry->session = g_session.load(std::memory_order_relaxed);
-  entry->name = name;
-  entry->life = Entry::Life::kClosed;
-  entry->phase = resolve(stage, parent);
-  return entry;
-}
-
 void begin(Stage* stage) noexcept {
-  Entry* top = current_entry();
-  Entry* parent = first_open(top);
-  if (parent != nullptr) skip_closed_parents(parent);
-  Entry* entry = new_entry(stage, parent);
-  release(top);
-  if (entry == nullptr) return forget_error();
+  Entry* entry = open_entry({stage->name, stage->phase, stage->fallback});
+  if (entry == nullptr) return;
   release(std::exchange(stage->entry, entry));
   release(std::exchange(stage->innermost, nullptr));
-  set_current(entry);
-  log_begin(entry, 0);
 }
 
 PyObject* stage_enter(PyObject* self, PyObject*) {
@@ -409,15 +141,11 @@ PyObject* stage_enter(PyObject* self, PyObject*) {
   return self;
 }
 
-// The context variable stays: the next beginning walks past what is closed. So an exit costs half,
-// and may happen in any task or thread.
 PyObject* stage_exit(PyObject* self, PyObject* const*, Py_ssize_t) {
   Stage* stage = as_stage(self);
   stage->entered = 0;
-  if (Entry* entry = stage->entry; entry != nullptr) {
-    const int64_t t_ns = monotonic_ns();
-    stage->entry = nullptr;
-    log_end(entry, t_ns, Entry::Life::kClosed);
+  if (Entry* entry = std::exchange(stage->entry, nullptr); entry != nullptr) {
+    close_entry(entry);
     release(entry);
     release(std::exchange(stage->innermost, nullptr));
   }
@@ -426,62 +154,12 @@ PyObject* stage_exit(PyObject* self, PyObject* const*, Py_ssize_t) {
 
 // -- generators -----------------------------------------------------------------------------------
 
-// The entries from the context's innermost one up to `last`; empty if `last` is not among them.
-std::vector<Entry*> line_up_to(Entry* top, Entry* last) {
-  std::vector<Entry*> line;
-  for (Entry* at = top; at != nullptr; at = at->parent) {
-    line.push_back(at);
-    if (at == last) return line;
-  }
-  return {};
-}
-
-// What the generator has open, itself included, is not open while its caller runs.
-void suspend(Stage* stage) {
-  const int64_t t_ns = monotonic_ns();
-  Entry* own = stage->entry;
-  Entry* top = current_entry();
-  const std::vector<Entry*> line = line_up_to(top, own);
-  for (Entry* entry : line) {
-    if (is_open(entry)) log_end(entry, t_ns, Entry::Life::kSuspended);
-  }
-  if (line.empty()) {  // the generator moved to another context: its stage alone is left
-    log_end(own, t_ns, Entry::Life::kSuspended);
-    release(top);
-    return;
-  }
-  set_current(first_open(own->parent));
-  std::swap(stage->innermost, top);
-  release(top);
-}
-
-// Drops everything closed from the line of parents: the resumed entry, closed now, may be in it.
-Entry* open_line(Entry* top) noexcept {
-  Entry* first = first_open(top);
-  for (Entry* at = first; at != nullptr; at = at->parent) skip_closed_parents(at);
-  return first;
-}
-
-void resume(Stage* stage) {
-  Entry* own = stage->entry;
-  Entry* innermost = std::exchange(stage->innermost, nullptr);
-  if (innermost == nullptr) innermost = hold(own);
-  const std::vector<Entry*> line = line_up_to(innermost, own);
-  Entry* top = current_entry();
-  Entry* parent = hold(open_line(top));
-  release(top);
-  release(std::exchange(own->parent, parent));
-  set_current(innermost);
-  for (auto entry = line.rbegin(); entry != line.rend(); ++entry) {
-    if ((*entry)->life == Entry::Life::kSuspended) log_begin(*entry, Mark::kResumed);
-  }
-  release(innermost);
-}
-
 PyObject* stage_suspend(PyObject* self, PyObject*) {
   Stage* stage = as_stage(self);
   try {
-    if (stage->entry != nullptr) suspend(stage);
+    if (stage->entry != nullptr) {
+      release(std::exchange(stage->innermost, suspend(stage->entry)));
+    }
   } catch (const std::exception&) {
   }
   Py_RETURN_NONE;
@@ -495,7 +173,7 @@ PyObject* stage_resume(PyObject* self, PyObject*) {
   try {
     if (!active()) {
     } else if (known) {
-      resume(stage);
+      resume(stage->entry, std::exchange(stage->innermost, nullptr));
     } else if (stage->entered == g_fork.load(std::memory_order_relaxed)) {
       begin(stage);  // the first that this session sees of it
     }
@@ -540,8 +218,7 @@ PyObject* stage_call(PyObject* self, PyObject* args, PyObject* keywords) {
 PyObject* stage_repr(PyObject* self) {
   const Stage* stage = as_stage(self);
   if (stage->phase == Phase::kUnset) return PyUnicode_FromFormat("stage(%R)", stage->name);
-  return PyUnicode_FromFormat("stage(%R, phase='%s')", stage->name,
-                              kPhaseNames[static_cast<size_t>(stage->phase)]);
+  return PyUnicode_FromFormat("stage(%R, phase='%s')", stage->name, phase_text(stage->phase));
 }
 
 PyObject* stage_name(PyObject* self, void*) {
@@ -644,27 +321,14 @@ PyObject* set_decorator(PyObject*, PyObject* wrap) {
   Py_RETURN_NONE;
 }
 
-// Names are numbered by their log, so both are new together.
-void new_log(bool leak_old) {
-  auto fresh = std::make_shared<MarkLog>();
-  PyDict_Clear(g_indices);
-  log_holder().swap(fresh);
-  // In the child of a fork its lock may be held by a thread that is no more.
-  if (leak_old) (void)new std::shared_ptr<MarkLog>(std::move(fresh));
-}
-
 PyObject* start_marks(PyObject*, PyObject* phase) {
   Phase root = Phase::kUnset;
   if (!read_phase(phase, root)) return nullptr;
-  g_phase.store(root == Phase::kUnset ? Phase::kTraining : root);
-  if (active()) Py_RETURN_NONE;
   try {
-    new_log(false);
+    start_session(root == Phase::kUnset ? Phase::kTraining : root);
   } catch (const std::bad_alloc&) {
     return PyErr_NoMemory();
   }
-  g_session.fetch_add(1);
-  g_state.store(State::kActive);
   Py_RETURN_NONE;
 }
 
@@ -674,7 +338,7 @@ PyObject* stop_marks(PyObject*, PyObject*) {
 }
 
 PyObject* drain_marks(PyObject*, PyObject*) {
-  const std::shared_ptr<MarkLog> log = log_holder();
+  const std::shared_ptr<MarkLog> log = current_log();
   std::vector<uint8_t> bytes;
   bool drained = true;
   Py_BEGIN_ALLOW_THREADS;
@@ -690,12 +354,9 @@ PyObject* drain_marks(PyObject*, PyObject*) {
 }
 
 PyObject* reset_marks(PyObject*, PyObject*) {
-  g_state.store(State::kUnknown);
-  g_session.fetch_add(1);
   g_fork.fetch_add(1);
-  set_current(nullptr);
   try {
-    new_log(true);
+    forget_all();
   } catch (const std::bad_alloc&) {
     return PyErr_NoMemory();
   }
@@ -721,16 +382,13 @@ PyMethodDef g_functions[] = {
 
 }  // namespace
 
-MarkLog& process_marks() { return *log_holder(); }
+MarkLog& process_marks() { return *current_log(); }
 
 }  // namespace pyprof
 
 int pyprof_add_stage(PyObject* module) {
   using namespace pyprof;
-  if (g_indices == nullptr) g_indices = PyDict_New();
-  if (g_current == nullptr) g_current = PyContextVar_New("pyprof.stage", nullptr);
-  if (g_indices == nullptr || g_current == nullptr) return -1;
-  if (!prepare_entry_type() || !prepare_stage_type()) return -1;
+  if (!prepare_entries() || !prepare_stage_type()) return -1;
   if (PyModule_AddFunctions(module, g_functions) != 0) return -1;
   return PyModule_AddObjectRef(module, "stage", reinterpret_cast<PyObject*>(&g_stage_type));
 }

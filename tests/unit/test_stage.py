@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -550,3 +551,22 @@ def test_inactive_stages_keep_no_memory() -> None:
                 pass
 
     assert blocks_kept_by(work) < 1000
+
+
+def test_generators_keep_no_memory() -> None:
+    @stage("g")
+    def numbers() -> Iterator[int]:
+        with stage("held"):
+            yield from range(20_000)
+
+    def work() -> None:
+        for _ in numbers():
+            with stage("use"):
+                pass
+        _native.drain_marks()
+
+    _native.start_marks("training")
+    try:
+        assert blocks_kept_by(work) < 1000
+    finally:
+        _native.stop_marks()
