@@ -11,7 +11,7 @@ from pyprof.carbon.compare import EXAMPLE_ZONES, ZoneRow, compare
 from pyprof.carbon.factor import Factor
 from pyprof.carbon.footprint import Footprint, account, footprint
 from pyprof.carbon.grid import Resolution, find_factor, load_grid
-from pyprof.carbon.scenario import NO_PLACE, Scenario
+from pyprof.carbon.scenario import NO_PLACE, Scenario, keep_scenario, kept_scenario
 
 __all__ = [
     "EXAMPLE_ZONES",
@@ -25,5 +25,7 @@ __all__ = [
     "compare",
     "find_factor",
     "footprint",
+    "keep_scenario",
+    "kept_scenario",
     "load_grid",
 ]

@@ -12,6 +12,9 @@ from pyprof.carbon.toml import Section, check_schema, read_toml
 from pyprof.carbon.units import require_number
 from pyprof.errors import UsageError
 
+# What may be said about a case without meaning anything to the computation.
+_ABOUT = ("source", "note", "title", "name", "comment", "url", "doi", "year", "page", "licence")
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -50,7 +53,8 @@ def check_cases(table: Mapping[str, Any], where: str) -> list[Outcome]:
     """Every expectation of every ``[[case]]`` of a document."""
     check_schema(table, where)
     document = Section(table, where)
-    document.get("schema")
+    for key in ("schema", *_ABOUT):
+        document.get(key)
     cases = document.sections("case")
     document.finish()
     if not cases:
@@ -65,8 +69,8 @@ def _check_case(case: Section, seen: set[str]) -> Iterator[Outcome]:
     if case_id in seen:
         raise UsageError(f"{case.where}: the id {case_id!r} is used twice")
     seen.add(case_id)
-    for key in ("source", "note", "title"):
-        case.text(key)
+    for key in _ABOUT:
+        case.get(key)
     inputs = case.section("inputs")
     expectations = case.sections("expect")
     case.finish()
@@ -85,13 +89,16 @@ def _check_expectation(
     quantity = find_quantity(name, f"case {case_id!r}")
     expected, by_model = expect.get("expected"), expect.section("expected_by_model")
     rel, absolute = expect.number("tolerance_rel"), expect.number("tolerance_abs")
-    expect.text("note")
+    for key in _ABOUT:
+        expect.get(key)
     expect.finish()
     if (expected is None) == (by_model is None):
         raise UsageError(f"{expect.where}: give either expected or expected_by_model")
     if rel is None and absolute is None:
         raise UsageError(f"{expect.where}: tolerance_rel or tolerance_abs is missing")
     where = f"case {case_id!r}"
+    if by_model is not None and not by_model.table:
+        raise UsageError(f"{expect.where}: expected_by_model is empty")
     if by_model is None:
         figure = _expected(expected, expect.where)
         computed = _compute(quantity, name, inputs, where)

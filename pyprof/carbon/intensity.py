@@ -19,6 +19,9 @@ from pyprof.errors import UsageError
 Bin = tuple[float, float, float]
 
 
+_MOST_BINS = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """One value of the intensity and the time it holds for; low and high where it is unsure."""
@@ -129,6 +132,7 @@ def cleanest(bins: Sequence[Bin], intensity: Intensity) -> tuple[Shift, ...]:
     """The run begun at every value of the series that can hold it, cleanest first."""
     if not bins:
         return ()
+    bins = _coarse(sorted(_check_bins(bins)))
     first_s, last_s = min(b[0] for b in bins), max(b[1] for b in bins)
     shifts = []
     for slot in intensity.slots:
@@ -139,6 +143,16 @@ def cleanest(bins: Sequence[Bin], intensity: Intensity) -> tuple[Shift, ...]:
         if not moved.missing:
             shifts.append(Shift(slot.start_s, moved.grams / 1000.0))
     return tuple(sorted(shifts, key=lambda shift: (shift.kg_co2e, shift.start_s)))
+
+
+def _coarse(bins: Sequence[Bin]) -> list[Bin]:
+    """Neighbouring bins joined until a thousand are left: weeks at 10 Hz are millions."""
+    size = -(-len(bins) // _MOST_BINS)
+    groups = [bins[at : at + size] for at in range(0, len(bins), size)]
+    return [
+        (group[0][0], max(each[1] for each in group), math.fsum(each[2] for each in group))
+        for group in groups
+    ]
 
 
 def make_intensity(slots: Iterable[Slot], like: Intensity) -> Intensity:

@@ -387,6 +387,8 @@ def _check_phase(phase: str, where: str) -> None:
 
 def _price(ledger: Ledger, scenario: Scenario, where: str) -> Footprint:
     """A footprint, with the place in the file where it can't be had."""
+    if not scenario.has_place:
+        raise UsageError(f"{where}: no place is set: write zone = 'FR' in it or under [scenario]")
     try:
         return price(ledger, scenario)
     except (UsageError, UnknownZoneError) as error:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyprof.carbon.toml import refuse_unknown
-from pyprof.carbon.units import HOURS_PER_YEAR, KG_PER_LB, require_number
+from pyprof.carbon.units import HOURS_PER_YEAR, JOULES_PER_KWH, KG_PER_LB, require_number
 from pyprof.errors import UsageError
 
-_ENERGY = {"wh": 1e-3, "kwh": 1.0, "mwh": 1e3, "gwh": 1e6}
-_MASS = {"g": 1e-3, "kg": 1.0, "t": 1e3, "lb": KG_PER_LB}
+_ENERGY = {"wh": 1e-3, "kwh": 1.0, "mwh": 1e3, "gwh": 1e6, "j": 1.0 / JOULES_PER_KWH}
+_MASS = {"g": 1e-3, "kg": 1.0, "t": 1e3, "kt": 1e6, "lb": KG_PER_LB}
 _POWER = {"watts": 1.0, "kw": 1e3}
 
 _ENERGY_INPUTS = (
@@ -41,6 +41,7 @@ _SYNONYMS = {
     "nodes": "servers",
     "node_hours": "server_hours",
     "reserved_node_hours": "reserved_server_hours",
+    "hours_reserved": "reserved_hours",
 }
 _POWER_INPUTS = ("gpu", "device")
 _PLAIN_INPUTS = (
@@ -48,6 +49,7 @@ _PLAIN_INPUTS = (
     "server_hours",
     "reserved_gpu_hours",
     "reserved_server_hours",
+    "reserved_hours",
     "hours",
     "days",
     "window_days",
@@ -341,8 +343,11 @@ def embodied_per_gpu_hour(given: Inputs) -> float:
 
 def _held_gpu_hours(given: Inputs) -> float:
     """Hours for which GPUs are held: the reserved ones where they are known."""
-    reserved = given.get("reserved_gpu_hours")
-    return _device_hours(given) if reserved is None else reserved
+    for name in ("reserved_gpu_hours", "reserved_hours"):
+        hours = given.get(name)
+        if hours is not None:
+            return hours
+    return _device_hours(given)
 
 
 def server_hours(given: Inputs) -> float:
@@ -354,6 +359,10 @@ def server_hours(given: Inputs) -> float:
     servers = given.get("servers")
     if servers is not None:
         return servers * _clock_hours(given)
+    per_server = given.get("gpus_per_server")
+    reserved = given.get("reserved_hours")
+    if per_server is None and reserved is not None:
+        return reserved
     return _held_gpu_hours(given) / given.need("gpus_per_server")
 
 
@@ -507,6 +516,16 @@ def parity_days(given: Inputs) -> float:
     return _divide(parity(given), given.need("requests_per_day"), given)
 
 
+def factor(given: Inputs) -> float:
+    """The intensity itself, in another unit."""
+    return given.need("factor_kg_per_kwh")
+
+
+def kg_per_1000_requests(given: Inputs) -> float:
+    """Operational carbon per thousand requests."""
+    return 1000.0 * kg_per_request(given)
+
+
 def kwh_per_1000_requests(given: Inputs) -> float:
     """Energy per thousand requests."""
     return 1000.0 * kwh_per_request(given)
@@ -576,11 +595,16 @@ def _quantities() -> dict[str, Quantity]:
         "{}_per_day": kg_per_day,
         "{}_per_window_day": kg_per_window_day,
         "{}_per_request": kg_per_request,
+        "{}_per_1000_requests": kg_per_1000_requests,
         "sci_{}_per_unit": sci,
     }
     for pattern, compute in rates.items():
         for unit, by in _MASS.items():
             table[pattern.format(unit)] = Quantity(compute, by, False)
+    for unit, by in _MASS.items():
+        for energy_unit in ("kwh", "mwh"):
+            by_energy = by / _ENERGY[energy_unit]
+            table[f"factor_{unit}_per_{energy_unit}"] = Quantity(factor, by_energy, False)
     energy_rates: dict[str, Compute] = {
         "{}_per_day": kwh_per_day,
         "{}_per_request": kwh_per_request,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from pyprof.carbon.factor import LIFECYCLE, check_kind, user_factor
+from pyprof.carbon.factor import LIFECYCLE, Factor, check_kind, user_factor
 from pyprof.carbon.grid import Resolution, find_factor
 from pyprof.carbon.units import require_number
 from pyprof.errors import UsageError
@@ -49,6 +49,8 @@ class Scenario:
     (share of generation lost in the grid), ``wue_l_per_kwh`` (water on site, per IT kWh) and
     ``water_l_per_kwh`` (off site, per kWh), ``price_per_kwh``, ``embodied`` (hardware held),
     ``idle_share`` (of the energy) and ``functional_units`` of ``functional_unit``.
+
+    ``kept`` is the factor that a recording was first priced with; see :func:`keep_scenario`.
     """
 
     zone: str | None = None
@@ -69,6 +71,7 @@ class Scenario:
     functional_unit: str | None = None
     functional_units: float | None = None
     embodied: tuple[Holding, ...] = ()
+    kept: Resolution | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can't be, in one sentence."""
@@ -88,13 +91,14 @@ class Scenario:
     @property
     def has_place(self) -> bool:
         """Whether a footprint can be given at all."""
-        places = (self.zone, self.factor_g_per_kwh, self.intensity)
+        places = (self.zone, self.factor_g_per_kwh, self.intensity, self.kept)
         return any(place is not None for place in places)
 
     @property
     def has_annual_factor(self) -> bool:
         """Whether there is a factor beside a series, for the hours it lacks."""
-        return self.zone is not None or self.factor_g_per_kwh is not None
+        places = (self.zone, self.factor_g_per_kwh, self.kept)
+        return any(place is not None for place in places)
 
     @property
     def pue_multiplier(self) -> float:
@@ -106,6 +110,8 @@ class Scenario:
         if self.factor_g_per_kwh is not None:
             factor = user_factor(self.factor_g_per_kwh, self.kind, self.zone)
             return Resolution(self.zone or "", factor)
+        if self.kept is not None:
+            return self.kept
         if self.zone is None:
             raise UsageError(NO_PLACE)
         return find_factor(self.zone, self.kind, self.factor_table)
@@ -123,6 +129,7 @@ class Scenario:
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         series = self.intensity
         plain["intensity"] = getattr(series, "source", series)
+        plain["kept"] = None if self.kept is None else self.kept.to_dict()
         plain["embodied"] = [holding.to_dict() for holding in self.embodied]
         return plain
 
@@ -169,6 +176,38 @@ def scenario_from_section(
         return Scenario(**choices)
     except UsageError as error:
         raise UsageError(f"{section.where}: {error}") from None
+
+
+def keep_scenario(scenario: Scenario) -> dict[str, Any]:
+    """A place and its factor as JSON values, to be kept with a recording.
+
+    What is kept prices the recording for ever as it was priced first, whatever later editions of
+    the tables say. Hardware and series over time are not kept.
+    """
+    return {
+        "zone": scenario.zone,
+        "pue": scenario.pue,
+        "kind": scenario.kind,
+        "energy_includes_pue": scenario.energy_includes_pue,
+        "resolution": scenario.resolve().to_dict(),
+    }
+
+
+def kept_scenario(values: Mapping[str, Any]) -> Scenario:
+    """The scenario that :func:`keep_scenario` wrote."""
+    try:
+        found = values["resolution"]
+        beside = found["beside"]
+        resolution = Resolution(
+            zone=found["zone"],
+            factor=Factor(**found["factor"]),
+            substituted=found["substituted"],
+            beside=None if beside is None else Factor(**beside),
+        )
+        names = ("zone", "pue", "kind", "energy_includes_pue")
+        return Scenario(**{name: values[name] for name in names}, kept=resolution)
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"the factor kept with the recording can't be read: {error}") from None
 
 
 def _inherited(base: Scenario | None) -> dict[str, Any]:

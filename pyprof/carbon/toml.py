@@ -25,6 +25,8 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     """TOML given as text; ``where`` is for complaints."""
     try:
         table: dict[str, Any] = importlib.import_module(_PARSER).loads(text)
+    except ModuleNotFoundError:
+        raise UsageError(f"{where}: reading TOML needs Python 3.11, or: pip install tomli") from None
     except (RecursionError, ValueError) as error:
         raise UsageError(f"{where}: not valid TOML: {_one_line(str(error))}") from None
     return table

@@ -150,7 +150,7 @@ def scenario_of(args: argparse.Namespace) -> Scenario:
     chosen: Scenario = replace(base, **{k: v for k, v in flags.items() if v is not None})
     # A zone asked for by hand is not to be overridden by a factor of the project.
     if args.zone is not None and args.factor is None:
-        chosen = replace(chosen, factor_g_per_kwh=None)
+        chosen = replace(chosen, factor_g_per_kwh=None, kept=None)
     return chosen
 
 

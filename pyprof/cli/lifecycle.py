@@ -13,7 +13,7 @@ from pyprof.export.terminal import clean, usable_width, write
 
 if TYPE_CHECKING:
     from pyprof.carbon.cases import Outcome
-    from pyprof.carbon.lifecycle import LifeCycle, Use
+    from pyprof.carbon.lifecycle import LifeCycle, PhaseRow, Use
 
 NAME = "lifecycle"
 HELP = "Add up a life cycle: hardware, idle, development, training, use. Or check published cases."
@@ -180,10 +180,9 @@ def _row_lines(cycle: LifeCycle) -> Iterator[str]:
 
     columns = (
         Column("phase"),
-        Column("kWh", leave=3),
+        Column("kWh", leave=2),
         Column("location"),
-        Column("low", leave=1),
-        Column("high", leave=2),
+        Column("low to high", leave=1),
         Column("market"),
         Column("share"),
     )
@@ -192,14 +191,26 @@ def _row_lines(cycle: LifeCycle) -> Iterator[str]:
             f"{row.phase}: {row.name}",
             "" if row.energy_kwh is None else f"{row.energy_kwh:.6g}",
             mass(row.kg_co2e, None, None),
-            mass(row.low_kg, None, None),
-            mass(row.high_kg, None, None),
+            _range(row),
             "" if row.market_kg is None else mass(row.market_kg, None, None),
             percent(row.kg_co2e, cycle.kg_co2e),
         )
         for row in cycle.rows
     ]
     yield from draw(columns, rows, usable_width())
+
+
+def _range(row: PhaseRow) -> str:
+    """Both ends of a row's interval in one unit; empty where nothing is unsure."""
+    from pyprof.export.figure import digits, mass_scale
+
+    if row.kg_co2e is None or row.low_kg is None or row.high_kg is None:
+        return ""
+    if row.low_kg == row.high_kg:
+        return ""
+    scale = mass_scale(row.kg_co2e)
+    doubt = (row.high_kg - row.low_kg) / scale.size
+    return " to ".join(digits(end / scale.size, doubt) for end in (row.low_kg, row.high_kg))
 
 
 def _use_lines(use: Use) -> Iterator[str]:

@@ -10,8 +10,10 @@ import csv
 import io
 import os
 import platform
+from collections.abc import Iterable
 from typing import Any
 
+from pyprof.energy import Channel
 from pyprof.export.subject import Subject
 
 COLUMNS = (
@@ -42,7 +44,7 @@ def codecarbon_row(subject: Subject) -> dict[str, Any]:
         "on_cloud": "Y" if region else "N",
         "pue": footprint.pue,
         "wue": footprint.scenario.wue_l_per_kwh,
-        "gpu_model": _safe(subject.devices),
+        "gpu_model": _safe(subject.hardware),
     }
     return {**row, **_of_report(subject)}
 
@@ -82,9 +84,18 @@ def _of_report(subject: Subject) -> dict[str, Any]:
         "python_version": platform.python_version(),
         "codecarbon_version": f"pyprof {report.pyprof_version}",
         "cpu_count": os.cpu_count(),
+        "cpu_model": _models(counted, "package"),
         "gpu_count": sum(c.domain == "gpu" for c in counted) or None,
-        "tracking_mode": "machine" if run.scope == "node" else "process",
+        "gpu_model": _safe(subject.hardware) or _models(counted, "gpu"),
+        "tracking_mode": "process" if run.scope == "process tree" else "machine",
     }
+
+
+def _models(channels: Iterable[Channel], domain: str) -> str | None:
+    """The devices of a domain, alike ones counted, as CodeCarbon writes them."""
+    names = [channel.device for channel in channels if channel.domain == domain]
+    shown = [f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
+    return _safe("; ".join(shown)) if shown else None
 
 
 def _watts(kwh: float | None, seconds: float) -> float | None:

@@ -54,6 +54,7 @@ def test_pounds_are_not_kilograms() -> None:
     assert figure("operational_kg", energy_kwh=100, factor_lb_per_kwh=0.954) == pytest.approx(
         95.4 * 0.45359237
     )
+    assert figure("factor_g_per_kwh", factor_lb_per_kwh=0.954) == pytest.approx(432.73, rel=1e-4)
     assert figure("operational_kg", energy_kwh=1000, factor_lb_per_mwh=1000) == pytest.approx(
         453.59237
     )
@@ -86,7 +87,11 @@ def test_reserved_hours_bear_the_manufacturing_and_used_hours_the_energy() -> No
         "utilisation": 1.0,
     }
     assert figure("energy_kwh", **inputs) == pytest.approx(400)
-    assert figure("embodied_kg", **inputs) == pytest.approx(150 * 2000 / (4 * 8760))
+    held = pytest.approx(150 * 2000 / (4 * 8760))
+    assert figure("embodied_kg", **inputs) == held
+    del inputs["reserved_gpu_hours"]
+    assert figure("embodied_kg", **inputs, hours_reserved=2000) == held
+    assert figure("embodied_kg", **inputs) == pytest.approx(150 * 1000 / (4 * 8760))
 
 
 def test_the_shares_of_a_life_cycle_add_up() -> None:
@@ -194,6 +199,10 @@ EXPECT = CASE["expect"][0]
         ({**CASE, "inputs": {"energy_kwh": 1, "pue": 0.5}}, "pue must be at least 1"),
         ({**CASE, "inputs": {"energy_kwh": 1, "energy_includes_pue": 1}}, "true or false"),
         ({**CASE, "expect": []}, "are needed"),
+        (
+            {**CASE, "expect": [{**EXPECT, "expected": None, "expected_by_model": {}}]},
+            "expected_by_model is empty",
+        ),
         ({"inputs": {}}, "id is missing"),
     ],
 )

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_double import make_channel, make_report
 
-from pyprof.carbon import Scenario, account, compare, footprint
+from pyprof.carbon import (
+    Scenario,
+    account,
+    compare,
+    footprint,
+    keep_scenario,
+    kept_scenario,
+)
 from pyprof.energy import PHASES
 from pyprof.errors import UnknownZoneError, UsageError
 
@@ -202,3 +209,27 @@ def test_accounting_needs_no_native_module_and_no_table_until_used() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) == pytest.approx(2 * 0.04418)
+
+
+def test_a_kept_factor_prices_as_before_whatever_the_tables_say(tmp_path) -> None:
+    table = tmp_path / "old.csv"
+    table.write_text(
+        "zone,name,gCO2e_per_kWh,kind,basis,year,source,licence\n"
+        "US,United States,400,lifecycle,production,2020,old edition,mine\n"
+    )
+    report = make_report([("", "training", 3.6e6)])
+    then = Scenario(zone="US-CA", pue=1.2, factor_table=str(table))
+    kept = kept_scenario(json.loads(json.dumps(keep_scenario(then))))
+    table.unlink()
+    first, again = account(report, kept), account(report, kept)
+    assert first.kg_co2e == again.kg_co2e == pytest.approx(0.48)
+    assert first.factors[0].source == "old edition"
+    assert first.substituted is not None
+    assert first.beside is not None
+    assert account(report, Scenario(zone="US-CA", pue=1.2)).kg_co2e == pytest.approx(0.46026)
+
+
+def test_a_kept_factor_that_is_broken_is_one_sentence() -> None:
+    for broken in ({}, {"resolution": {}}, {"resolution": None}):
+        with pytest.raises(UsageError, match="kept with the recording"):
+            kept_scenario(broken)

@@ -145,6 +145,14 @@ def test_the_cleanest_time_to_have_run() -> None:
     assert len(shifts) == 5
 
 
+def test_a_long_run_is_moved_about_quickly_and_right() -> None:
+    grid = hourly([100 + (h % 24) for h in range(24 * 10)])
+    fine = [(i * 1.0, i + 1.0, 3.6e6 / 3600) for i in range(4 * 3600)]
+    shifts = cleanest(fine, grid)
+    assert shifts[0].start_s % (24 * HOUR) == 0
+    assert shifts[0].kg_co2e == pytest.approx((100 + 101 + 102 + 103) / 1000, rel=1e-3)
+
+
 def write(tmp_path, text: str) -> str:
     path = tmp_path / "grid.csv"
     path.write_text(text)

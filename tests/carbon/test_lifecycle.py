@@ -213,7 +213,7 @@ PHASE = "[[phase]]\nphase='training'\nzone='FR'\n"
         (PHASE + "energy_kwh=1\nquality='great'\n", "quality must be one of"),
         (PHASE + "energy_kwh=1\nenergy=1\n", "unknown key 'energy'"),
         (PHASE + "recording='x.pyprof'\n", "can't be opened here"),
-        ("[[phase]]\nphase='training'\nenergy_kwh=1\n", "no place is set"),
+        ("[[phase]]\nphase='training'\nenergy_kwh=1\n", "no place is set: write zone"),
         ("[[phase]]\nphase='training'\nenergy_kwh=1\nzone='Atlantis'\n", "unknown zone"),
         ("phase = 3", r"written as \[\[phase\]\]"),
         ("phase = [3]", "must be a table"),

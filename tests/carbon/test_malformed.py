@@ -97,7 +97,7 @@ def test_malformed_files_are_one_clear_sentence_each(tmp_path, kind: str) -> Non
     draw = random.Random(f"malformed {kind}")
     path = tmp_path / "file"
     refused = 0
-    for _ in range(400):
+    for _ in range(250):
         path.write_bytes(break_text(original, draw))
         try:
             read(str(path))
@@ -107,4 +107,4 @@ def test_malformed_files_are_one_clear_sentence_each(tmp_path, kind: str) -> Non
             assert said
             assert len(said) < 600
             assert all(char.isprintable() for char in said), repr(said)
-    assert refused >= 200
+    assert refused >= 120
