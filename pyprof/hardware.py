@@ -322,6 +322,7 @@ def _modelled(estimate: model.Estimate) -> _native.Channel:
         reason=estimate.reason,
         kind="gauge",
         unit=_MILLIWATT,
+        limit_w=max(estimate.design_w, estimate.idle_w),
         low_ratio=estimate.range.low,
         high_ratio=estimate.range.high,
     )

@@ -337,11 +337,10 @@ def _virtual_design(cpus: Cpus, row: Row | None) -> tuple[float, Range, str]:
         )
         return row.watts * cpus.threads / whole, rule().range, reason
     class_, spread = class_row(looks_like_server(cpus.name, cpus.chassis, cpus.virtual))
-    per_core = 1 if cpus.arm else 2
-    cores = cpus.threads / per_core
+    cores = sum(package.cores for package in cpus.packages)
     reason = (
-        f"{_cited_class(class_, cpus)}: {_cores(cores)} for the {cpus.threads} threads that this "
-        "virtual machine sees, and their load"
+        f"{_cited_class(class_, cpus)}: {_cores(cores)} as this virtual machine shows them, and "
+        "their load"
     )
     return class_.watts * cores, rule().range.combined(spread), reason
 
@@ -364,8 +363,8 @@ def _threads_per_core(row: Row, cpus: Cpus) -> int:
     return 2 if x86 and not _ONE_THREAD.search(row.model) else 1
 
 
-def _cores(count: float) -> str:
-    return f"{count:g} core{'' if count == 1 else 's'}"
+def _cores(count: int) -> str:
+    return f"{count} core{'' if count == 1 else 's'}"
 
 
 def _cited_class(class_: Row, cpus: Cpus) -> str:
