@@ -12,6 +12,7 @@
 #include "core/hardware.h"
 #include "core/sampler.h"
 #include "sources/model.h"
+#include "sources/precedence.h"
 #include "sources/replay.h"
 #include "sources/table.h"
 
@@ -157,10 +158,13 @@ struct Machine {
   Machine(std::string sysfs, std::string proc, std::string nvml,
           const std::optional<std::vector<std::string>>& wanted)
       : places{std::move(sysfs), std::move(proc), std::move(nvml)} {
+    std::vector<Found> answers;
     for (const SourceEntry& entry : source_table()) {
       if (wanted && std::find(wanted->begin(), wanted->end(), entry.name) == wanted->end()) continue;
-      adopt_found(entry.find(places));
+      answers.push_back(entry.find(places));
     }
+    choose_interfaces(answers);
+    for (Found& answer : answers) adopt_found(std::move(answer));
   }
 
   void adopt_found(Found result) {

@@ -5,6 +5,7 @@ namespace pyprof {
 // In order of preference. An explicit list, because static initialisers vanish from a static library.
 const std::vector<SourceEntry>& source_table() {
   static const std::vector<SourceEntry> table = {
+      {"rapl-perf", find_perf},
       {"rapl-powercap", find_powercap},
       {"nvml", find_nvml},
   };

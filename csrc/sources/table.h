@@ -8,6 +8,7 @@
 
 namespace pyprof {
 
+Found find_perf(const Places& places);
 Found find_powercap(const Places& places);
 Found find_nvml(const Places& places);
 

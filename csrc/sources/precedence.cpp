@@ -1,0 +1,111 @@
+#include "sources/precedence.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "core/hardware.h"
+
+namespace pyprof {
+namespace {
+
+constexpr std::array kRapl = {"rapl-perf", "rapl-powercap"};
+
+bool is_rapl(const Found& found) {
+  return std::find(kRapl.begin(), kRapl.end(), found.state.name) != kRapl.end();
+}
+
+std::vector<Channel> readable(const Found& found) {
+  std::vector<Channel> channels;
+  for (const auto& unit : found.units) {
+    channels.insert(channels.end(), unit->channels().begin(), unit->channels().end());
+  }
+  return channels;
+}
+
+size_t count_domain(const std::vector<Channel>& channels, const std::string& domain) {
+  return static_cast<size_t>(
+      std::count_if(channels.begin(), channels.end(),
+                    [&domain](const Channel& channel) { return channel.domain == domain; }));
+}
+
+// What is left of a unit without the channels of one domain; null if nothing is.
+std::unique_ptr<Unit> without(std::unique_ptr<Unit> unit, const std::string& domain) {
+  const std::vector<Channel> channels = unit->channels();
+  const size_t gone = count_domain(channels, domain);
+  if (gone == 0) return unit;
+  if (gone == channels.size()) return nullptr;
+  auto rest = std::make_unique<Selection>(std::move(unit));
+  for (const Channel& channel : channels) {
+    if (channel.domain == domain) rest->drop(channel.id);
+  }
+  return rest;
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+// Gives up a domain to `winner`, which says the same better.
+void yield(Found& loser, const std::string& domain, std::vector<std::string>& given_up) {
+  for (const Channel& channel : readable(loser)) {
+    if (channel.domain == domain) given_up.push_back(channel.id);
+  }
+  for (auto& unit : loser.units) unit = without(std::move(unit), domain);
+  std::erase(loser.units, nullptr);
+  std::erase_if(loser.unreadable,
+                [&domain](const Channel& channel) { return channel.domain == domain; });
+}
+
+// An interface that misses a part of the domain stands behind one that misses none.
+const Found* choose(const std::vector<Found*>& interfaces, const std::string& domain) {
+  for (const Found* found : interfaces) {
+    const bool whole = count_domain(found->unreadable, domain) == 0;
+    if (whole && count_domain(readable(*found), domain) > 0) return found;
+  }
+  for (const Found* found : interfaces) {
+    if (count_domain(readable(*found), domain) > 0) return found;
+  }
+  for (const Found* found : interfaces) {
+    if (count_domain(found->unreadable, domain) > 0) return found;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void choose_interfaces(std::vector<Found>& found) {
+  std::vector<Found*> interfaces;
+  for (Found& each : found) {
+    if (is_rapl(each)) interfaces.push_back(&each);
+  }
+  for (Found* loser : interfaces) {
+    std::vector<std::string> given_up;
+    std::set<std::string> winners;
+    for (const char* domain : {"package", "dram", "core", "uncore", "psys"}) {
+      const Found* const winner = choose(interfaces, domain);
+      const bool yields = winner != nullptr && winner != loser;
+      if (!yields) continue;
+      if (count_domain(readable(*winner), domain) > 0) winners.insert(winner->state.name);
+      yield(*loser, domain, given_up);
+    }
+    if (winners.empty()) continue;
+    const std::string by = *winners.begin();
+    if (!given_up.empty()) {
+      loser->notes.push_back("RAPL is read through " + by + ", so " + loser->state.name +
+                             " leaves out " + listed(given_up));
+    }
+    // What another interface reads needs no mending.
+    if (!loser->units.empty() || !loser->unreadable.empty()) continue;
+    loser->state.remedy.clear();
+    if (loser->state.available) {
+      loser->state.reason = "not needed, as " + by + " reads the same counters";
+    }
+  }
+}
+
+}  // namespace pyprof
