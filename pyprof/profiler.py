@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -133,7 +134,8 @@ class Profiler:
         self._check_mine()
         end_ns = self._end_ns if self._end_ns is not None else time.monotonic_ns()
         chosen = zone if zone is not None else self._zone
-        return self._recording(end_ns).report(
+        recording = self._recording(end_ns)
+        report = recording.report(
             _default_zone() if chosen is None and scenario is None else chosen,
             pue if pue is not None else self._pue,
             scenario,
@@ -141,6 +143,10 @@ class Profiler:
             end_ns=end_ns,
             phase=self._phase,
         )
+        if self._end_ns is not None and recording.live:
+            # The run goes on around this profiler; its own part of it is whole.
+            return replace(report, run=replace(report.run, complete=True))
+        return report
 
     def _recording(self, now_ns: int) -> Recording:
         if self._log is not None:

@@ -227,8 +227,9 @@ def load_file(file: Path) -> Recording:
     if live is not None:
         with live.lock:
             return read(live.connection, str(file), live=True)
-    check_header(file)
-    recorded_now = is_being_written(file)
+    with _one_reader:
+        check_header(file)
+        recorded_now = is_being_written(file)
     with opened(file) as connection:
         return read(connection, str(file), live=recorded_now)
 

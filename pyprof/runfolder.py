@@ -102,12 +102,21 @@ def new_process(role: str, phase: str, command: str | None, argv: str | None = N
     )
 
 
-def at_exit(callback: Callable[[], None]) -> None:
-    """Call at the end of the interpreter, or of a multiprocessing child, which skips atexit."""
+def at_exit(callback: Callable[[], None]) -> Callable[[], None]:
+    """Call at the end of the interpreter, or of a multiprocessing child, which skips atexit.
+
+    Returns what takes the request back.
+    """
     atexit.register(callback)
     util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        util.Finalize(None, callback, exitpriority=-100)
+    late = None if util is None else util.Finalize(None, callback, exitpriority=-100)
+
+    def forget() -> None:
+        atexit.unregister(callback)
+        if late is not None:
+            late.cancel()
+
+    return forget
 
 
 # -- the stages of one process ---------------------------------------------------------------------

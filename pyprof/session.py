@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,7 @@ class Session:
         self._final: Recording | None = None
         self._written: Path | None = None
         self._lock = threading.RLock()
+        self._forget_exit: Callable[[], None] = lambda: None
         self._pid = os.getpid()
         self._stats_ns = 0
         self._asleep_ns = 0
@@ -106,7 +107,7 @@ class Session:
         self._writer.post(lambda made: made.begin(start_ns))
         _running.add(self)
         forks.call_in_child(_leak_sessions)
-        runfolder.at_exit(self.stop)
+        self._forget_exit = runfolder.at_exit(self.stop)
 
     def stop(self, exit_status: int | None = None, signal: int | None = None) -> None:
         """The end counts from the call; then one more update of each counter is waited for."""
@@ -124,6 +125,8 @@ class Session:
             if not self._writer.stop():
                 say("the recording's disk does not answer: its end may be missing")
             _running.discard(self)
+            self._sampler = self._machine = None  # their buffers and libraries go with them
+            self._forget_exit()
 
     def flush(self) -> None:
         """Commit what has been read and marked up to now."""
@@ -160,12 +163,14 @@ class Session:
             raise UsageError("this process was forked from the one that measures: ask that one")
         if self._writer is None:
             raise UsageError("nothing was measured yet: start first")
-        made = self._writer.store
-        if self.running and made is not None:
+        with self._lock:
+            made = self._writer.store
+            if not self.running or made is None:
+                return self._recorded()
             self._writer.flush()
             with made.lock:
-                return self._with_stages(read(made.connection, str(self.out or ""), live=True))
-        return self._recorded()
+                path = None if made.path is None else str(made.path)
+                return self._with_stages(read(made.connection, path, live=True))
 
     def _recorded(self) -> Recording:
         if self._written is not None and self._written.exists():
@@ -272,8 +277,6 @@ class Session:
         if self._written is not None:
             self._final = load_folder(self.folder)
             self._written = None
-        elif self._final is not None:
-            self._final = join_folder(self._final, self.folder)
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
 

@@ -118,6 +118,51 @@ def test_profiler_can_be_started_again(signals: str) -> None:
         assert prof.report().energy_j is not None
 
 
+def test_stopped_second_profiler_is_complete_while_the_first_goes_on(signals: str) -> None:
+    with Profiler(simulate=signals) as first:
+        with Profiler() as second:
+            time.sleep(0.2)
+        assert second.report().run.complete
+        assert not first.report().run.complete
+
+
+def test_many_cycles_leave_no_descriptor_and_no_thread(signals: str, tmp_path: Path) -> None:
+    def cycle(number: int) -> None:
+        with Profiler(out=tmp_path / f"{number}.pyprof", simulate=signals):
+            pass
+
+    cycle(0)
+    descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    for number in range(1, 11):
+        cycle(number)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert threading.active_count() == threads
+    patience = time.monotonic() + 10  # the kernel reaps a thread a little after its end
+    while len(os.listdir("/proc/self/task")) > threads and time.monotonic() < patience:
+        time.sleep(0.01)
+    assert len(os.listdir("/proc/self/task")) == threads
+
+
+def test_report_during_stop_from_another_thread(signals: str) -> None:
+    prof = Profiler(simulate=signals)
+    prof.start()
+    time.sleep(0.2)
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            for _ in range(30):
+                prof.report()
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    prof.stop()
+    thread.join()
+    assert failures == []
+
+
 def test_stages_of_threads_are_in_the_report(signals: str) -> None:
     with Profiler(simulate=signals) as prof:
 

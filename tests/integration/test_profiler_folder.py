@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import pyprof
 from pyprof import runfolder
 from pyprof.errors import RecordingError, UsageError
 from pyprof.hardware import Look
+from pyprof.recording import join, load_file
 from pyprof.session import Session
 
 
@@ -292,16 +294,42 @@ def test_folder_that_vanishes_under_the_sampler(
     assert capfd.readouterr().err.count("\n") == 1
 
 
+def test_stages_count_once_when_the_sampler_lost_its_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    look = Look(simulate=str(write_signals(tmp_path)))
+    session = Session(look, out=tmp_path / "run.pyprof", folder=True)
+    session.start()
+    run_in(session, tmp_path, "import pyprof\nwith pyprof.stage('work'): pass")
+    (tmp_path / "run.pyprof.d" / "node.pyprof").unlink()
+    time.sleep(0.7)
+    session.stop()
+    assert session.recording.report().stages["work"].count == 1
+    assert session.fold() is None
+    assert session.recording.report().stages["work"].count == 1
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_times_of_another_time_namespace_are_shifted(session: Session, tmp_path: Path) -> None:
+    run_in(session, tmp_path, "import pyprof, time\nwith pyprof.stage('x'): time.sleep(0.3)")
+    session.stop()
+    assert session.folder is not None
+    (own,) = session.folder.glob("stages-*")
+    node, other = load_file(session.folder / "node.pyprof"), load_file(own)
+    hour_ns = 3600 * 10**9
+    (process,) = other.processes
+    shifted = replace(other, processes=(replace(process, offset_ns=hour_ns),))
+    later = replace(node, processes=(replace(node.processes[0], offset_ns=hour_ns),))
+    assert "x" not in join(node, [shifted]).report().stages  # an hour before the run, cut away
+    assert join(later, [shifted]).report().stages["x"].wall_s == pytest.approx(0.3, abs=0.1)
+
+
 def test_stages_of_another_boot_are_left_out_and_said(session: Session, tmp_path: Path) -> None:
     run_in(session, tmp_path, "import pyprof\nwith pyprof.stage('x'): pass")
     session.stop()
     assert session.folder is not None
     node = pyprof.load(session.folder)
     (own,) = session.folder.glob("stages-*")
-    from dataclasses import replace
-
-    from pyprof.recording import join, load_file
-
     other = load_file(own)
     foreign = replace(
         other, processes=tuple(replace(p, boot_id="another") for p in other.processes)
