@@ -64,6 +64,24 @@ def test_power_fields_are_means_over_their_windows(tmp_path: Path, field: int, k
     assert compared >= 20
 
 
+def test_the_plain_power_call_shows_a_mean_or_the_moment_as_the_part_does(tmp_path: Path) -> None:
+    # The mean over any second lies from 200 to 300 W; the moment goes through all three powers.
+    signal = waveform.steps([(500.0, 0.5), (100.0, 0.5), (300.0, 0.5), (100.0, 0.5)])
+    gpus = (Gpu(signal, usage="average"), Gpu(signal, usage="instant"))
+    with Machine(gpus=gpus).running(tmp_path) as machine:
+        average_mw, instant_mw = nvidia_ml_py(
+            machine,
+            """
+            gpus = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(2)]
+            read = nvml.nvmlDeviceGetPowerUsage
+            answer([[seen[1] for seen in polled(2.1, read, gpu)] for gpu in gpus])
+            """,
+        )
+    assert min(average_mw) >= 199_000
+    assert max(average_mw) <= 301_000
+    assert {100_000, 300_000, 500_000} <= set(instant_mw)
+
+
 def test_each_field_has_a_type_a_stamp_and_a_code_of_its_own(tmp_path: Path) -> None:
     with ready.square_gpu().running(tmp_path) as machine:
         before_us, fields, after_us = nvidia_ml_py(
