@@ -64,6 +64,11 @@ class Footprint:
         return dominating(self.terms)
 
     @property
+    def total_kg(self) -> float | None:
+        """Operational carbon and the share of manufacturing, where hardware is given."""
+        return None if self.kg_co2e is None else self.kg_co2e + (self.aside.embodied_kg or 0.0)
+
+    @property
     def t_co2e(self) -> float | None:
         """The same in tonnes."""
         return None if self.kg_co2e is None else self.kg_co2e / 1000.0
@@ -85,6 +90,7 @@ class Footprint:
             "beside": None if self.beside is None else self.beside.to_dict(),
             "terms": [term.to_dict() for term in self.terms],
             "dominating": None if widest is None else widest.cause,
+            "total_kg": self.total_kg,
             **self.aside.to_dict(),
             "notes": list(self.notes),
             "scenario": self.scenario.to_dict(),

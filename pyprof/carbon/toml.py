@@ -26,7 +26,8 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     try:
         table: dict[str, Any] = importlib.import_module(_PARSER).loads(text)
     except ModuleNotFoundError:
-        raise UsageError(f"{where}: reading TOML needs Python 3.11, or: pip install tomli") from None
+        remedy = "reading TOML needs Python 3.11, or: pip install tomli"
+        raise UsageError(f"{where}: {remedy}") from None
     except (RecursionError, ValueError) as error:
         raise UsageError(f"{where}: not valid TOML: {_one_line(str(error))}") from None
     return table

@@ -24,6 +24,7 @@ examples:
   pyprof factors --compare FR,DE,US,AU
   pyprof factors --diff new_edition.csv     what a new table would change
   pyprof factors --embodied a100
+  pyprof factors --embodied --basis "published footprint"
   pyprof factors --equivalents
 """
 
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--diff", metavar="CSV", help="hold another edition against the shipped one")
     what.add_argument("--embodied", action="store_true", help="manufacturing of hardware")
     what.add_argument("--equivalents", action="store_true", help="everyday equivalents")
+    parser.add_argument("--basis", metavar="WORDS", help="hardware on one basis only")
     parser.add_argument("--json", action="store_true", help="JSON on stdout")
 
 
@@ -60,7 +62,7 @@ def _find(args: argparse.Namespace) -> tuple[list[Any], list[str]]:
     if args.diff is not None:
         return _diff(args.diff)
     if args.embodied:
-        return _embodied(args.words)
+        return _embodied(args.words, args.basis)
     if args.equivalents:
         return _equivalents()
     return _zones(args)
@@ -175,8 +177,8 @@ def _diff(path: str) -> tuple[list[Any], list[str]]:
     return values, [change.text for change in changes] or ["no difference"]
 
 
-def _embodied(words: Sequence[str]) -> tuple[list[Any], list[str]]:
-    """Manufacturing rows that hold every word."""
+def _embodied(words: Sequence[str], basis: str | None) -> tuple[list[Any], list[str]]:
+    """Manufacturing rows that hold every word; with a basis, those that can be compared."""
     from pyprof.carbon.embodied import load_components
 
     wanted = [word.casefold() for word in words]

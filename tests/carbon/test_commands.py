@@ -241,6 +241,9 @@ def test_hardware_and_equivalents_are_listed(pyprof) -> None:
     _, out = pyprof("factors", "--embodied", "h100", "sxm5")
     assert "164 kg" in out
     assert "575.1 kg" in out
+    _, out = pyprof("factors", "--embodied", "h100", "sxm5", "--basis", "published footprint")
+    assert "164 kg" in out
+    assert "575.1 kg" not in out
     _, out = pyprof("factors", "--equivalents")
     assert "implied by a published result" in out
 

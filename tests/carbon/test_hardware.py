@@ -83,6 +83,17 @@ def test_hardware_stands_beside_the_total_with_every_choice() -> None:
     assert (row["lifetime_years"], row["utilisation"], row["share"]) == (4, 1.0, 0.25)
 
 
+def test_the_whole_of_bloom_in_python() -> None:
+    servers = Holding(own_component("servers", 2500), hours=1082990 / 8)
+    gpus = Holding(own_component("GPUs", 150), hours=1082990)
+    result = footprint(
+        {"training": 433196.0, "idle": 256646.0},
+        Scenario(factor_g_per_kwh=57, embodied=(servers, gpus)),
+    )
+    assert result.total_kg == pytest.approx(50_500, rel=2e-3)
+    assert result.by_phase["training"] == pytest.approx(24_692.172)
+
+
 def test_an_interval_that_misses_its_figure_is_refused() -> None:
     with pytest.raises(UsageError, match="does not hold"):
         own_component("board", 100, 120, 150)
