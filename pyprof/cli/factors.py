@@ -182,7 +182,12 @@ def _embodied(words: Sequence[str], basis: str | None) -> tuple[list[Any], list[
     from pyprof.carbon.embodied import load_components
 
     wanted = [word.casefold() for word in words]
-    rows = [row for row in load_components() if all(word in row.name.casefold() for word in wanted)]
+    rows = [
+        row
+        for row in load_components()
+        if all(word in row.name.casefold() for word in wanted)
+        and basis in (None, row.basis, row.basis_class)
+    ]
     lines = [
         f"{row.name}: {row.kg_co2e:g} kg ({row.low_kg:g} to {row.high_kg:g}) {row.unit}, "
         f"{row.basis}{', default' if row.preferred else ''}; {row.scope}; {row.source}, {row.year}"
