@@ -400,13 +400,24 @@ def total(given: Inputs) -> float:
     return operational(given) + _beside_energy(given) + made
 
 
+def total_energy(given: Inputs) -> float:
+    """All energy, idle and infrastructure rows included."""
+    return energy(given) + _rows_beside(given)
+
+
 def _beside_energy(given: Inputs) -> float:
     """Carbon of idle and infrastructure rows that stand beside an ``energy_kwh``, not in it."""
+    beside = _rows_beside(given)
+    return beside * given.need("factor_kg_per_kwh") if beside else 0.0
+
+
+def _rows_beside(given: Inputs) -> float:
+    """Idle and infrastructure energy that an ``energy_kwh`` does not hold."""
     if given.get("energy_kwh") is None:
         return 0.0
     rows = [given.get(name) for name in ("idle_kwh", "infrastructure_kwh")]
     beside = math.fsum(kwh for kwh in rows if kwh is not None)
-    return beside * _overhead(given) * given.need("factor_kg_per_kwh") if beside else 0.0
+    return beside * _overhead(given) if beside else 0.0
 
 
 def _share(part: Compute, whole: Compute) -> Compute:
@@ -500,6 +511,17 @@ def kwh_per_served_request(given: Inputs) -> float:
     return energy(given) / served
 
 
+def kg_per_served_request(given: Inputs) -> float:
+    """Operational carbon per request that was served."""
+    return kwh_per_served_request(given) * given.need("factor_kg_per_kwh")
+
+
+def requests_per_day(given: Inputs) -> float:
+    """Requests per day, by the days that the study divides by."""
+    daily = given.get("requests_per_day")
+    return given.need("requests") / _days(given) if daily is None else daily
+
+
 def requests_per_hour(given: Inputs) -> float:
     """Requests per hour of the true window."""
     days = given.get("window_days") or _days(given)
@@ -570,6 +592,7 @@ def _quantities() -> dict[str, Quantity]:
         "idle": idle,
         "infrastructure": infrastructure,
         "rows_sum": rows_sum,
+        "total": total_energy,
     }
     for stem, compute in energies.items():
         for unit, by in _ENERGY.items():
@@ -592,10 +615,12 @@ def _quantities() -> dict[str, Quantity]:
     rates: dict[str, Compute] = {
         "embodied_{}_per_server_hour": embodied_per_server_hour,
         "embodied_{}_per_gpu_hour": embodied_per_gpu_hour,
+        "embodied_{}_per_device_hour": embodied_per_gpu_hour,
         "{}_per_day": kg_per_day,
         "{}_per_window_day": kg_per_window_day,
         "{}_per_request": kg_per_request,
         "{}_per_1000_requests": kg_per_1000_requests,
+        "{}_per_served_request": kg_per_served_request,
         "sci_{}_per_unit": sci,
     }
     for pattern, compute in rates.items():
@@ -627,6 +652,7 @@ def _quantities() -> dict[str, Quantity]:
     plain: dict[str, Compute] = {
         **shares,
         "requests_per_hour": requests_per_hour,
+        "requests_per_day": requests_per_day,
         "parity_requests": parity,
         "parity_inferences": parity,
         "parity_days": parity_days,

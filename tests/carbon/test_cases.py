@@ -72,6 +72,10 @@ def test_a_pue_inside_is_not_applied_again() -> None:
 def test_a_measured_idle_row_and_a_pue_are_not_both_applied() -> None:
     rows = {"dynamic_kwh": 433196, "idle_kwh": 256646, "factor_g_per_kwh": 57}
     assert figure("total_t", **rows) == pytest.approx(39.32, rel=1e-3)
+    assert figure("total_kwh", **rows) == pytest.approx(433196 + 256646)
+    beside = {"energy_kwh": 433196, "idle_kwh": 256646, "factor_g_per_kwh": 57}
+    assert figure("total_t", **beside) == pytest.approx(39.32, rel=1e-3)
+    assert figure("operational_t", **beside) == pytest.approx(24.692, rel=1e-3)
     assert figure("total_t", **rows, pue=1.0) == figure("total_t", **rows)
     with pytest.raises(UsageError, match="both describe the overhead"):
         figure("total_t", **rows, pue=1.2)

@@ -197,6 +197,18 @@ def test_nobody_listening_is_one_sentence(client) -> None:
         uk.history("GB", MIDNIGHT, MIDNIGHT + HOUR)
 
 
+def test_a_redirect_does_not_carry_the_token_elsewhere(server, client) -> None:
+    server[1].queue += [(302, {"Location": f"{server[0]}/em/elsewhere"}, b"")]
+    with pytest.raises(ProviderError, match="HTTP 302"):
+        provider("electricity-maps", server, client, "em").history("FR", MIDNIGHT, MIDNIGHT + 1)
+    assert len(server[1].requests) == 1
+
+
+def test_an_address_that_is_a_file_is_refused(client) -> None:
+    with pytest.raises(ProviderError, match="https"):
+        make_provider("uk", {}, client, base_url="file:///etc").history("GB", 0.0, HOUR)
+
+
 def test_missing_tokens_are_named() -> None:
     with pytest.raises(UsageError, match="PYPROF_WATTTIME_USER and PYPROF_WATTTIME_PASSWORD"):
         make_provider("watttime", {})

@@ -8,9 +8,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from pyprof.errors import PyprofError
+
+if TYPE_CHECKING:
+    import urllib.request
 
 LARGEST_ANSWER = 32 * 1024 * 1024
 _RETRIED = (429, 500, 502, 503, 504)
@@ -155,9 +159,11 @@ def _send(name: str, url: str, headers: Mapping[str, str], timeout_s: float) -> 
     import urllib.error
     import urllib.request
 
+    if not url.startswith(("https://", "http://")):
+        raise ProviderError(f"{name}: the address must begin with https://")
     request = urllib.request.Request(url, headers={"User-Agent": "pyprof", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+        with _opener().open(request, timeout=timeout_s) as answer:
             body = answer.read(LARGEST_ANSWER + 1)
             if len(body) > LARGEST_ANSWER:
                 raise ProviderError(f"{name} answered more than {LARGEST_ANSWER} bytes")
@@ -169,6 +175,20 @@ def _send(name: str, url: str, headers: Mapping[str, str], timeout_s: float) -> 
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         return Reply(0, None, str(reason).encode())
+
+
+@lru_cache(maxsize=1)
+def _opener() -> urllib.request.OpenerDirector:
+    """An opener that follows no redirect: it would carry the token to another host."""
+    import urllib.request
+
+    class Stay(urllib.request.HTTPRedirectHandler):
+        """Makes a redirect an answer like any other."""
+
+        def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+            """No further request."""
+
+    return urllib.request.build_opener(Stay)
 
 
 def _seconds(text: str | None) -> float | None:
