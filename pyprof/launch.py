@@ -228,6 +228,9 @@ class Workload:
 def _stop_like(number: int) -> None:
     """Stops this process as its child was, so that the shell sees a stopped job."""
     if number in _STOPS:
+        # Ctrl-Z left one for us as well: let in with ours, it would stop us a second time.
+        while signal.sigtimedwait({signal.SIGTSTP}, 0):
+            pass
         # Without a shell to continue us the kernel ignores these three: nothing hangs.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         signal.pthread_kill(threading.get_ident(), number)
