@@ -11,7 +11,7 @@ __version__: str
 
 def monotonic_ns() -> int: ...
 def anchor() -> tuple[int, int, int]:
-    """(CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_REALTIME) in ns, read within one microsecond or so."""
+    """(CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_REALTIME) in ns, read close together."""
 
 # -- stages (bind/stage.cpp: a plain CPython type, because a mark must cost 0.3 us) ---------------
 
@@ -39,9 +39,11 @@ def stage_with_default(name: str, phase: str | None, default: str | None, /) -> 
     """A stage whose phase is ``default`` where neither it nor what is around has one."""
 
 def set_stage_hook(hook: Callable[[], object] | None, /) -> None:
-    """Called once, at the first mark of the process (and of a forked child), before it is logged."""
+    """Called once, at the first mark of a process (also of a forked child), before it is logged."""
 
-def set_decorator(wrap: Callable[[stage, Callable[..., Any]], Callable[..., Any]] | None, /) -> None:
+def set_decorator(
+    wrap: Callable[[stage, Callable[..., Any]], Callable[..., Any]] | None, /
+) -> None:
     """What ``stage.__call__`` delegates to."""
 
 def start_marks(phase: str, /) -> None:
@@ -154,12 +156,18 @@ def source_names() -> list[str]:
 class Hardware:
     """Every source asked once: files opened, libraries loaded, nothing sampled yet."""
 
-    def __init__(self, *, sysfs: str = "/sys", proc: str = "/proc", nvml: str = "",
-                 sources: Sequence[str] | None = None) -> None: ...
+    def __init__(
+        self,
+        *,
+        sysfs: str = "/sys",
+        proc: str = "/proc",
+        nvml: str = "",
+        sources: Sequence[str] | None = None,
+    ) -> None: ...
     @property
     def found(self) -> list[Found]: ...
     def adopt(self, channel: Channel) -> None:
-        """Replaces what is said of the readable channel of that id (counted, scope, reason, ids)."""
+        """Changes what is said of the readable channel of that id (counted, scope, reason, ids)."""
     def drop(self, channel_id: str) -> None:
         """The channel is not read and not recorded; a unit without channels is closed."""
     def add_load_model(self, channel: Channel, idle_w: float, design_w: float) -> None:
@@ -167,11 +175,21 @@ class Hardware:
     def add_constant_model(self, channel: Channel, power_w: float) -> None:
         """A modelled gauge of constant power."""
     def add_utilisation_model(self, channel: Channel, idle_w: float, design_w: float) -> None:
-        """A modelled gauge from the utilisation of the unreadable GPU with the channel's uuid."""
-    def add_replay(self, channel: Channel, segments: Sequence[tuple[int, float, float]],
-                   repeat: bool, *, sensor_period_ns: int, phase_ns: int = 0, jitter: float = 0.0,
-                   quantum_j: float = 0.0, window_ns: int = 0, start_count: int = 0) -> None:
-        """A signal (duration_ns, start_w, end_w)... read through a simulated sensor; t = 0 at start."""
+        """A modelled gauge from the utilisation of the unreadable GPU of that uuid."""
+    def add_replay(
+        self,
+        channel: Channel,
+        segments: Sequence[tuple[int, float, float]],
+        repeat: bool,
+        *,
+        sensor_period_ns: int,
+        phase_ns: int = 0,
+        jitter: float = 0.0,
+        quantum_j: float = 0.0,
+        window_ns: int = 0,
+        start_count: int = 0,
+    ) -> None:
+        """Pieces (duration_ns, start_w, end_w) read through a simulated sensor, from now on."""
     @property
     def channels(self) -> list[Channel]:
         """All channels that a sampler of this hardware will record, in their order (index)."""
@@ -209,7 +227,9 @@ def join_frames(frames: bytes) -> bytes:
 class Account:
     """Frames and marks of one run in, joules of channels and stages out."""
 
-    def __init__(self, channels: Sequence[Channel], start_ns: int, end_ns: int, phase: str) -> None: ...
+    def __init__(
+        self, channels: Sequence[Channel], start_ns: int, end_ns: int, phase: str
+    ) -> None: ...
     def add_frames(self, frames: bytes) -> None: ...
     def add_marks(self, process: int, marks: bytes, shift_ns: int = 0) -> None: ...
     def solve(self) -> dict[str, Any]:

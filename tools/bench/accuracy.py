@@ -76,8 +76,13 @@ def next_change(running: Running, channel: str, after_ns: int) -> int | None:
 
 
 def work(
-    running: Running, name: str, until_ns: int, lengths: Sequence[float], seed: int,
-    coincident: bool, log: list[tuple[str, int, int]],
+    running: Running,
+    name: str,
+    until_ns: int,
+    lengths: Sequence[float],
+    seed: int,
+    coincident: bool,
+    log: list[tuple[str, int, int]],
 ) -> None:
     """One thread: stage after stage, each under a name of its own."""
     chance = random.Random(seed)
@@ -106,7 +111,12 @@ def truth_between(running: Running, report: EnergyReport, from_ns: int, to_ns: i
 
 
 def run_trial(
-    machine: Machine, *, seconds: float, lengths: Sequence[float], threads: int = 6, seed: int = 1,
+    machine: Machine,
+    *,
+    seconds: float,
+    lengths: Sequence[float],
+    threads: int = 6,
+    seed: int = 1,
     interval: float | None = None,
 ) -> Trial:
     """Profiles sleeping threads on ``machine``; measured channels only."""
@@ -161,8 +171,16 @@ def gpus(signal: Signal, count: int = 8, period_s: float = 0.1) -> Machine:
     """GPUs whose counters update every ``period_s``, each at a phase of its own."""
     return Machine(
         gpus=[
-            Gpu(signal, counter=Sensor(period_s=period_s, phase_s=0.011 * i, jitter=0.03,
-                                       quantum_j=1e-3, start_count=10**9 + i))
+            Gpu(
+                signal,
+                counter=Sensor(
+                    period_s=period_s,
+                    phase_s=0.011 * i,
+                    jitter=0.03,
+                    quantum_j=1e-3,
+                    start_count=10**9 + i,
+                ),
+            )
             for i in range(count)
         ]
     )
@@ -246,7 +264,8 @@ def main() -> int:
         print(
             f"{name:32} {row['stages']:6} {row['median_percent']:6.2f} {row['p95_percent']:5.2f} "
             f"{row['worst_percent']:5.2f} {row['bias_percent']:+5.2f} {row['inside_percent']:6.1f} "
-            f"{row['half_width_percent']:5.2f} {row['total_percent']:5.3f} {row['cpu_percent']:7.3f}",
+            f"{row['half_width_percent']:5.2f} {row['total_percent']:5.3f} "
+            f"{row['cpu_percent']:7.3f}",
             flush=True,
         )
     if arguments.json:

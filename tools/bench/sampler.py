@@ -97,7 +97,9 @@ def machine() -> Machine:
     return Machine(zones=packages, gpus=[Gpu(square(100.0, 600.0)) for _ in range(8)])
 
 
-def measure(running: Running, program: Path, rounds: int, seconds: float) -> list[dict[str, object]]:
+def measure(
+    running: Running, program: Path, rounds: int, seconds: float
+) -> list[dict[str, object]]:
     cases = [(ns, what) for ns in (1_000_000, 10_000_000) for what in ("rapl", "nvml", "both")]
     found: dict[tuple[int, str], list[tuple[float, float, float, float]]] = {c: [] for c in cases}
     for _ in range(rounds):

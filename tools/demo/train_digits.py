@@ -1,7 +1,7 @@
 """Trains a small network on the handwritten digits that scikit-learn ships, in marked stages.
 
-Run it under the profiler: ``pyprof run --zone FR -- python tools/demo/train_digits.py``. Without the
-profiler the marks do nothing. ``--seconds`` says about how long it trains.
+Run it under the profiler: ``pyprof run --zone FR -- python tools/demo/train_digits.py``. Without
+the profiler the marks do nothing. ``--seconds`` says about how long it trains.
 """
 
 from __future__ import annotations
