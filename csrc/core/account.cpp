@@ -7,14 +7,14 @@
 namespace pyprof {
 namespace {
 
-constexpr double kWeighty = 0.05;       // of a row's energy: a channel that must be fast enough for it
+constexpr double kWeighty = 0.05;  // of a row's energy: a channel that must be fast enough for it
 constexpr size_t kMostSteps = 1'000'000;
 
 double seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
 
 // One channel's energy in one row: the sum over the times in which the row was open.
 struct RowSum {
-  Stretch opens;  // summed by the stretches themselves
+  Stretch opens;   // summed by the stretches themselves
   Stretch pauses;  // by the outermost edges without the pauses between
   double wall_s = 0, pause_s = 0;
   uint32_t first = 0, last = 0;
@@ -45,7 +45,9 @@ struct Interval {
     down_j += std::max(0.0, estimate.energy_j * (1 - channel.low_ratio));
     up_j += std::max(0.0, estimate.energy_j * (channel.high_ratio - 1));
   }
-  double low(double energy_j) const { return std::max(0.0, energy_j - down_j - std::sqrt(down2_j2)); }
+  double low(double energy_j) const {
+    return std::max(0.0, energy_j - down_j - std::sqrt(down2_j2));
+  }
   double high(double energy_j) const { return energy_j + up_j + std::sqrt(up2_j2); }
 };
 
@@ -71,14 +73,15 @@ class Solver {
   double duration_s(uint32_t from, uint32_t to) const {
     return seconds(swept_.times_ns[to] - swept_.times_ns[from]);
   }
-  std::vector<Edge> find_edges(const Curve& curve) const;
-  std::vector<RowSum> sum_rows(const Curve& curve, std::span<const Edge> edges) const;
+  void find_edges(const Curve& curve);
+  std::vector<RowSum> sum_rows(const Curve& curve) const;
   ChannelResult summarise(const Curve& curve, const Channel& channel, const Estimate& whole) const;
   void find_unresolved(StageResult& stage) const;
 
   const std::vector<Channel>& channels_;
   Sweep swept_;
   std::vector<double> total_j_;  // of counted channels at each time
+  std::vector<Edge> edges_;      // of the channel at hand at each time
   std::vector<Interval> intervals_;
   std::vector<double> wall_s_;
   std::vector<double> shortest_s_;  // of each channel: stages below this are not resolved
@@ -86,27 +89,26 @@ class Solver {
   bool known_ = false;
 };
 
-std::vector<Edge> Solver::find_edges(const Curve& curve) const {
-  std::vector<Edge> edges;
-  edges.reserve(swept_.times_ns.size());
+void Solver::find_edges(const Curve& curve) {
+  edges_.clear();
+  edges_.reserve(swept_.times_ns.size());
   Curve::Cursor cursor;
-  for (const int64_t t_ns : swept_.times_ns) edges.push_back(curve.edge(t_ns, cursor));
-  return edges;
+  for (const int64_t t_ns : swept_.times_ns) edges_.push_back(curve.edge(t_ns, cursor));
 }
 
-std::vector<RowSum> Solver::sum_rows(const Curve& curve, std::span<const Edge> edges) const {
+std::vector<RowSum> Solver::sum_rows(const Curve& curve) const {
   std::vector<RowSum> sums(swept_.rows.size());
   for (const Open& open : swept_.opens) {
     RowSum& sum = sums[open.row];
     if (sum.any) {
       const double pause_s = duration_s(sum.last, open.from);
-      sum.pauses.add(curve.stretch(edges[sum.last], edges[open.from], pause_s));
+      sum.pauses.add(curve.stretch(edges_[sum.last], edges_[open.from], pause_s));
       sum.pause_s += pause_s;
     } else {
       sum.first = open.from;
     }
     const double open_s = duration_s(open.from, open.to);
-    sum.opens.add(curve.stretch(edges[open.from], edges[open.to], open_s));
+    sum.opens.add(curve.stretch(edges_[open.from], edges_[open.to], open_s));
     sum.wall_s += open_s;
     sum.last = open.to;
     sum.any = true;
@@ -114,7 +116,8 @@ std::vector<RowSum> Solver::sum_rows(const Curve& curve, std::span<const Edge> e
   return sums;
 }
 
-ChannelResult Solver::summarise(const Curve& curve, const Channel& channel, const Estimate& whole) const {
+ChannelResult Solver::summarise(const Curve& curve, const Channel& channel,
+                                const Estimate& whole) const {
   const int64_t from = swept_.times_ns.front(), to = swept_.times_ns.back();
   Interval interval;
   interval.add(whole, channel);
@@ -126,7 +129,8 @@ ChannelResult Solver::summarise(const Curve& curve, const Channel& channel, cons
   result.mean_w = curve.mean_w(from, to);
   result.peak_w = curve.peak_w();
   result.coverage = curve.coverage(from, to);
-  result.update_period_s = curve.update_period_ns() > 0 ? seconds(curve.update_period_ns()) : kUnknown;
+  result.update_period_s =
+      curve.update_period_ns() > 0 ? seconds(curve.update_period_ns()) : kUnknown;
   return result;
 }
 
@@ -136,14 +140,15 @@ void Solver::add(const Curve& curve) {
   shortest_s_.push_back(2 * seconds(std::max(curve.update_period_ns(), curve.read_interval_ns())));
   for (const CurveEvent& event : curve.events()) result_.events.emplace_back(index, event);
   if (curve.empty()) {
-    result_.channels.push_back({false, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown});
+    result_.channels.push_back(
+        {false, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown});
     return;
   }
-  const std::vector<Edge> edges = find_edges(curve);
-  const std::vector<RowSum> sums = sum_rows(curve, edges);
+  find_edges(curve);
+  const std::vector<RowSum> sums = sum_rows(curve);
   for (size_t row = 0; row < sums.size(); ++row) {
     StageResult& stage = result_.stages[row];
-    const Estimate estimate = settle(curve, sums[row], edges, swept_.times_ns);
+    const Estimate estimate = settle(curve, sums[row], edges_, swept_.times_ns);
     stage.channels_j[index] = estimate.energy_j;
     if (row == 0) result_.channels.push_back(summarise(curve, channel, estimate));
     if (!channel.counted) continue;
@@ -152,7 +157,7 @@ void Solver::add(const Curve& curve) {
   }
   if (!channel.counted) return;
   known_ = true;
-  for (size_t i = 0; i < edges.size(); ++i) total_j_[i] += edges[i].energy_j;
+  for (size_t i = 0; i < edges_.size(); ++i) total_j_[i] += edges_[i].energy_j;
 }
 
 void Solver::find_unresolved(StageResult& stage) const {
@@ -219,7 +224,8 @@ AccountResult Account::solve() const {
   return solver.finish(damaged_bytes_);
 }
 
-std::vector<std::vector<double>> Account::series(int64_t from_ns, int64_t to_ns, size_t steps) const {
+std::vector<std::vector<double>> Account::series(int64_t from_ns, int64_t to_ns,
+                                                 size_t steps) const {
   steps = std::min(steps, kMostSteps);
   std::vector<std::vector<double>> table(steps, std::vector<double>(channels_.size(), kUnknown));
   from_ns = std::clamp(from_ns, start_ns_, end_ns_);

@@ -21,21 +21,22 @@ struct ChannelResult {
 };
 
 struct StageResult {
-  std::string path;  // names joined with '/'; '/' and '\' inside a name are escaped with '\'; root ""
+  std::string
+      path;  // names joined with '/'; '/' and '\' inside a name are escaped with '\'; root ""
   Phase phase = Phase::kTraining;
   uint64_t count = 0;      // entries (a generator entered again is not a new one)
   uint64_t processes = 0;  // that entered it
   double duration_s = 0;   // sum of the entries
   double wall_s = 0;       // their union in time
   double energy_j = 0, low_j = 0, high_j = 0, self_energy_j = 0;  // of counted channels, as above
-  std::vector<double> channels_j;  // per channel over the union, NaN where unknown
+  std::vector<double> channels_j;    // per channel over the union, NaN where unknown
   std::vector<uint32_t> unresolved;  // counted channels too slow for this stage
-  bool cut = false;  // an entry had no end in the recording
+  bool cut = false;                  // an entry had no end in the recording
 };
 
 struct AccountResult {
   std::vector<ChannelResult> channels;
-  std::vector<StageResult> stages;  // the root first, then in order of first beginning
+  std::vector<StageResult> stages;             // the root first, then in order of first beginning
   double energy_j = 0, low_j = 0, high_j = 0;  // of counted channels that are known; NaN if none is
   std::vector<std::pair<uint32_t, CurveEvent>> events;
   uint64_t damaged_bytes = 0;

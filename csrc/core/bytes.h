@@ -13,12 +13,8 @@ namespace pyprof {
 using Bytes = std::vector<uint8_t>;
 
 // Signed numbers near zero become small unsigned ones.
-constexpr uint64_t zigzag(uint64_t value) {
-  return (value << 1) ^ (0 - (value >> 63));
-}
-constexpr uint64_t unzigzag(uint64_t value) {
-  return (value >> 1) ^ (0 - (value & 1));
-}
+constexpr uint64_t zigzag(uint64_t value) { return (value << 1) ^ (0 - (value >> 63)); }
+constexpr uint64_t unzigzag(uint64_t value) { return (value >> 1) ^ (0 - (value & 1)); }
 
 template <typename T>
 void put_fixed(Bytes& out, T value) {
@@ -89,8 +85,8 @@ inline constexpr size_t kMaxFrameBytes = 1 << 18;
 size_t begin_outer(Bytes& out, const char (&magic)[5]);
 void end_outer(Bytes& out, size_t start);
 
-// Calls `read(body)` for each frame with this magic and a right checksum; a body that `read` refuses
-// counts as damaged. Returns how many bytes belonged to no frame.
+// Calls `read(body)` for each frame with this magic and a right checksum; a body that `read`
+// refuses counts as damaged. Returns how many bytes belonged to no frame.
 template <typename Read>
 size_t scan_outer(std::span<const uint8_t> bytes, const char (&magic)[5], Read&& read);
 

@@ -11,19 +11,21 @@ namespace pyprof {
 namespace {
 
 // The rules and their constants come from simulation with a known truth.
-constexpr double kLevel = 0.02;         // powers closer than this are one level
-constexpr double kBeyondBoth = 0.06;    // a peak or dip stands out by this much
-constexpr double kFineBracket = 0.3;    // of the interval: wider brackets allow a straight line only
-constexpr double kMarkReach = 2.5;      // brackets between a step's place and the mark that made it
+constexpr double kLevel = 0.02;       // powers closer than this are one level
+constexpr double kBeyondBoth = 0.06;  // a peak or dip stands out by this much
+constexpr double kFineBracket = 0.3;  // of the interval: wider brackets allow a straight line only
+constexpr double kMarkReach = 2.5;    // brackets between a step's place and the mark that made it
 constexpr double kQuietU = 0.6;
 constexpr double kStepU = 0.4;
 constexpr double kMixedU = 3.5;
 constexpr double kMixedLeast = 0.1;
-constexpr double kWithin = 0.95;        // 95 % of a range in which any place is as good
-constexpr double kUnseenU = 1.32;       // half-width per root of the variance of what was not seen
-constexpr double kSampleU = 0.5;        // a gauge's edge, in periods x spread
-constexpr double kWindowU = 0.3;        // the same where the averaging window is longer
-constexpr double kShort = 2;            // updates: a shorter stretch is not resolved
+constexpr double kBlurU = 1.1;         // two ends' brackets, each with any place as good, to 95 %
+constexpr double kWithin = 0.95;       // 95 % of a range in which any place is as good
+constexpr double kUnseenU = 1.32;      // half-width per root of the variance of what was not seen
+constexpr double kSampleU = 0.5;       // a gauge's edge, in periods x spread
+constexpr double kWindowU = 0.3;       // the same where the averaging window is longer
+constexpr double kWindowLeast = 0.15;  // of the power: what such a window may have levelled out
+constexpr double kShort = 2;           // updates: a shorter stretch is not resolved
 
 double seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
 
@@ -35,14 +37,6 @@ bool has_power(const Knot& knot) {
 double squared(double x) { return x * x; }
 
 }  // namespace
-
-void Stretch::add(const Stretch& other) {
-  energy_j += other.energy_j;
-  down_j += other.down_j;
-  up_j += other.up_j;
-  variance_j2 += other.variance_j2;
-  lost_j += other.lost_j;
-}
 
 double Shape::at(double into_s) const {
   if (into_s <= 0) return 0;
@@ -129,7 +123,8 @@ void Curve::bend(Shape& shape) const {
       const int64_t place_ns = shape.start_ns + std::llround(at_s * 1e9);
       auto mark = std::lower_bound(first, last, place_ns);
       if (mark == last || (mark != first && place_ns - *(mark - 1) < *mark - place_ns)) --mark;
-      const double reach = kMarkReach * half * std::max({left, power, right}) / std::abs(left - right);
+      const double reach =
+          kMarkReach * half * std::max({left, power, right}) / std::abs(left - right);
       if (std::abs(at_s - into(mark)) <= reach) {
         // The mark is that step. Its own place has no error, so the stamps' error is shared out.
         at_s = into(mark);
@@ -173,8 +168,26 @@ static Shape::Class classify(const Around& around, double noise_w, double spread
   if (around.from > 0 || around.to < 4) return Shape::Class::kMixed;
   const double p = around.at(0), left = around.at(-1), right = around.at(1);
   const bool between = (p - left) * (p - right) <= 0;
-  const bool settled = std::abs(around.at(-2) - left) < noise_w && std::abs(around.at(2) - right) < noise_w;
+  const bool settled =
+      std::abs(around.at(-2) - left) < noise_w && std::abs(around.at(2) - right) < noise_w;
   return between && settled ? Shape::Class::kStep : Shape::Class::kMixed;
+}
+
+// A gauge that averages over more than its period: how far its values differ within one window.
+static double spread_in_window(const Track& track, size_t interval) {
+  const auto& knots = track.knots;
+  float low = knots[interval].power_w, high = low;
+  const auto take = [&](size_t i) {
+    low = std::min(low, knots[i].power_w);
+    high = std::max(high, knots[i].power_w);
+  };
+  const int64_t from_ns = knots[interval].t_ns - track.window_ns;
+  const int64_t to_ns = knots[interval + 1].t_ns + track.window_ns;
+  constexpr size_t kMost = 64;  // on each side
+  for (size_t i = interval, n = 0; i > 0 && n < kMost && knots[i].t_ns > from_ns; ++n) take(--i);
+  for (size_t i = interval, n = 0; i + 1 < knots.size() && n < kMost && knots[i].t_ns < to_ns; ++n)
+    take(++i);
+  return double{high} - low;
 }
 
 Shape Curve::shape(size_t interval) const {
@@ -191,7 +204,8 @@ Shape Curve::shape(size_t interval) const {
   shape.half_start_s = from.half_s;
   shape.half_end_s = to.half_s;
   const Around around = look_around(knots, interval);
-  const auto [low, high] = std::minmax_element(around.power_w + around.from, around.power_w + around.to + 1);
+  const auto [low, high] =
+      std::minmax_element(around.power_w + around.from, around.power_w + around.to + 1);
   shape.spread_w = *high - *low;
   shape.most_w = around.at(0);
   if (around.has(-1)) shape.most_w = std::max(shape.most_w, around.at(-1));
@@ -208,6 +222,9 @@ Shape Curve::shape(size_t interval) const {
       shape.kind = Shape::Class::kRamp;
       shape.start_w = from.power_w;
       shape.slope_w = double{to.power_w} - from.power_w;
+      if (track_->window_ns > track_->period_ns) {
+        shape.spread_w = std::max(spread_in_window(*track_, interval), kWindowLeast * shape.most_w);
+      }
       return shape;
     case Knot::Kind::kPlain:
       break;
@@ -265,19 +282,20 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
     }
     case Shape::Class::kRamp: {
       const double period_s = seconds(track.period_ns), window_s = seconds(track.window_ns);
-      const double reach = window_s > period_s ? kWindowU * window_s : kSampleU * std::max(period_s, 1e-9);
+      const double reach =
+          window_s > period_s ? kWindowU * window_s : kSampleU * std::max(period_s, 1e-9);
       down = up = reach * shape.spread_w;
       hard_down = hard_up = std::max(window_s, period_s) * limit;
       break;
     }
   }
   const double half = shape.half_start_s + (shape.half_end_s - shape.half_start_s) * a / w;
-  const double blur2 = squared(half * shape.most_w) + squared(track.quantum_j);
-  edge.down_j = static_cast<float>(std::sqrt(squared(down) + blur2));
-  edge.up_j = static_cast<float>(std::sqrt(squared(up) + blur2));
-  edge.hard_down_j = static_cast<float>(std::sqrt(squared(hard_down) + blur2));
-  edge.hard_up_j = static_cast<float>(std::sqrt(squared(hard_up) + blur2));
-  edge.blur_j = static_cast<float>(std::sqrt(blur2));
+  const double blur_j = kBlurU * half * shape.most_w;
+  edge.down_j = static_cast<float>(down);
+  edge.up_j = static_cast<float>(up);
+  edge.hard_down_j = static_cast<float>(hard_down);
+  edge.hard_up_j = static_cast<float>(hard_up);
+  edge.blur_j = static_cast<float>(std::sqrt(squared(blur_j) + squared(track.quantum_j)));
 }
 
 static double lost_at(const std::vector<Blank>& blanks, int64_t t_ns, size_t& at) {
@@ -326,14 +344,15 @@ double Curve::energy_at(int64_t t_ns) const {
 
 Estimate Curve::at(int64_t t_ns, Cursor& cursor) const {
   const Edge found = edge(t_ns, cursor);
-  return {found.energy_j, found.down_j, found.up_j + found.lost_j};
+  const double blur2 = squared(found.blur_j);
+  return {found.energy_j, std::sqrt(squared(found.down_j) + blur2),
+          std::sqrt(squared(found.up_j) + blur2) + found.lost_j};
 }
 
 // -- stretches -----------------------------------------------------------------------------------
 
 double Curve::variance_at(const Edge& edge) const {
   const auto& sums = track_->variance_j2;
-  if (sums.empty()) return 0;
   const auto& knots = track_->knots;
   const double width_s = seconds(knots[edge.interval + 1].t_ns - knots[edge.interval].t_ns);
   const double step = sums[edge.interval + 1] - sums[edge.interval];
@@ -345,27 +364,35 @@ Stretch Curve::stretch(const Edge& from, const Edge& to, double duration_s) cons
   Stretch result;
   result.energy_j = to.energy_j - from.energy_j;
   result.lost_j = to.lost_j - from.lost_j;
-  result.variance_j2 = std::max(variance_at(to) - variance_at(from), 0.0);
+  if (!track.variance_j2.empty()) {
+    result.variance_j2 = std::max(variance_at(to) - variance_at(from), 0.0);
+  }
   const bool same = from.interval == to.interval;
   const bool hard = duration_s < kShort * seconds(std::max(track.period_ns, track.interval_ns));
+  const double blur = double{from.blur_j} + to.blur_j;
+  if (!hard && same) {
+    // Errors of two edges in one interval are of one kind and may add.
+    result.down_j = std::sqrt(squared(double{to.down_j} + from.up_j) + squared(blur));
+    result.up_j = std::sqrt(squared(double{to.up_j} + from.down_j) + squared(blur));
+    return result;
+  }
   if (!hard) {
-    // Errors of edges in one interval are of one kind and may add; others are independent.
-    const double down = to.down_j, from_up = from.up_j, up = to.up_j, from_down = from.down_j;
-    result.down_j = same ? down + from_up : std::hypot(down, from_up);
-    result.up_j = same ? up + from_down : std::hypot(up, from_down);
+    const double blur2 = squared(from.blur_j) + squared(to.blur_j);
+    result.down_j = std::sqrt(squared(to.down_j) + squared(from.up_j) + blur2);
+    result.up_j = std::sqrt(squared(to.up_j) + squared(from.down_j) + blur2);
     return result;
   }
   // Too short to be seen: any power that the device can reach, as far as the readings allow it.
-  result.down_j = to.hard_down_j + from.hard_up_j;
-  result.up_j = to.hard_up_j + from.hard_down_j;
+  result.down_j = to.hard_down_j + from.hard_up_j + blur;
+  result.up_j = to.hard_up_j + from.hard_down_j + blur;
   const Knot& knot = track.knots[from.interval];
   if (same && (knot.kind == Knot::Kind::kPlain || knot.kind == Knot::Kind::kBridged)) {
     const Knot& next = track.knots[from.interval + 1];
     const double rest_s = std::max(seconds(next.t_ns - knot.t_ns) - duration_s, 0.0);
     const double all_j = next.energy_j - knot.energy_j;
     const double low = std::max(0.0, all_j - track.limit_w * rest_s);
-    result.down_j = std::min(result.down_j, std::max(result.energy_j - low, 0.0) + from.blur_j + to.blur_j);
-    result.up_j = std::min(result.up_j, all_j - result.energy_j + from.blur_j + to.blur_j);
+    result.down_j = std::min(result.down_j, std::max(result.energy_j - low, 0.0) + blur);
+    result.up_j = std::min(result.up_j, all_j - result.energy_j + blur);
   }
   const double room_j = std::max(track.limit_w * duration_s - result.energy_j, 0.0);
   result.down_j = std::min(result.down_j, std::max(result.energy_j, 0.0));
@@ -385,7 +412,8 @@ Estimate Curve::settle(const Stretch& sum, double duration_s) const {
 
 Estimate Curve::between(int64_t from_ns, int64_t to_ns) const {
   if (empty()) return {kUnknown, kUnknown, kUnknown};
-  const double duration_s = seconds(std::clamp(to_ns, start_ns_, end_ns_) - std::clamp(from_ns, start_ns_, end_ns_));
+  const double duration_s =
+      seconds(std::clamp(to_ns, start_ns_, end_ns_) - std::clamp(from_ns, start_ns_, end_ns_));
   Cursor cursor;
   const Edge from = edge(from_ns, cursor);
   const Edge to = edge(to_ns, cursor);
@@ -395,8 +423,9 @@ Estimate Curve::between(int64_t from_ns, int64_t to_ns) const {
 // -- covered time --------------------------------------------------------------------------------
 
 static int64_t uncovered_until(const std::vector<Blank>& blanks, int64_t t_ns) {
-  const auto after = std::upper_bound(blanks.begin(), blanks.end(), t_ns,
-                                      [](int64_t t, const Blank& blank) { return t < blank.from_ns; });
+  const auto after =
+      std::upper_bound(blanks.begin(), blanks.end(), t_ns,
+                       [](int64_t t, const Blank& blank) { return t < blank.from_ns; });
   if (after == blanks.begin()) return 0;
   const Blank& blank = *(after - 1);
   return blank.before_ns + (blank.covered ? 0 : std::min(t_ns, blank.to_ns) - blank.from_ns);
@@ -404,7 +433,8 @@ static int64_t uncovered_until(const std::vector<Blank>& blanks, int64_t t_ns) {
 
 double Curve::coverage(int64_t from_ns, int64_t to_ns) const {
   if (empty() || to_ns <= from_ns) return kUnknown;
-  const int64_t missing = uncovered_until(track_->blanks, to_ns) - uncovered_until(track_->blanks, from_ns);
+  const int64_t missing =
+      uncovered_until(track_->blanks, to_ns) - uncovered_until(track_->blanks, from_ns);
   return 1 - seconds(missing) / seconds(to_ns - from_ns);
 }
 

@@ -34,9 +34,9 @@ struct Estimate {
 struct Edge {
   double energy_j = 0;
   double lost_j = 0;  // sum, up to here, of what may have been used unseen and is not in energy_j
-  float down_j = 0, up_j = 0;            // half-widths of a 95 % interval
+  float down_j = 0, up_j = 0;  // half-widths of a 95 % interval, of the place within the interval
   float hard_down_j = 0, hard_up_j = 0;  // what no power in the device's reach can exceed
-  float blur_j = 0;                      // of down_j and up_j the part of the changes' brackets
+  float blur_j = 0;                      // half-width for the changes' own brackets and the quantum
   float into_s = 0;                      // since the beginning of the interval
   uint32_t interval = 0;
 };
@@ -45,10 +45,16 @@ struct Edge {
 struct Stretch {
   double energy_j = 0;
   double down_j = 0, up_j = 0;  // of edges: added linearly, their errors have a common sign
-  double variance_j2 = 0;       // of what the sensor never looked at: independent, adds in quadrature
-  double lost_j = 0;            // only ever upwards
+  double variance_j2 = 0;  // of what the sensor never looked at: independent, adds in quadrature
+  double lost_j = 0;       // only ever upwards
 
-  void add(const Stretch& other);
+  void add(const Stretch& other) {
+    energy_j += other.energy_j;
+    down_j += other.down_j;
+    up_j += other.up_j;
+    variance_j2 += other.variance_j2;
+    lost_j += other.lost_j;
+  }
 };
 
 // How the energy runs within one interval between two changes.
@@ -60,9 +66,16 @@ struct Shape {
   double corner_s[2] = {0, 0};  // since the beginning of the interval
   double corner_j[2] = {0, 0};
   double start_w = 0, slope_w = 0;  // gauges: power at the beginning, and its change up to the end
-  enum class Class : uint8_t { kQuiet, kStep, kMixed, kBridged, kBeyond, kRamp } kind = Class::kQuiet;
-  double spread_w = 0;  // of the five interval powers around
-  double most_w = 0;    // highest of the three in the middle
+  enum class Class : uint8_t {
+    kQuiet,
+    kStep,
+    kMixed,
+    kBridged,
+    kBeyond,
+    kRamp
+  } kind = Class::kQuiet;
+  double spread_w = 0;                      // of the five interval powers around
+  double most_w = 0;                        // highest of the three in the middle
   double half_start_s = 0, half_end_s = 0;  // half brackets of the two changes
 
   double at(double into_s) const;
@@ -97,10 +110,11 @@ class Curve {
   Estimate settle(const Stretch& sum, double duration_s) const;
 
   double coverage(int64_t from_ns, int64_t to_ns) const;  // share bracketed by readings
-  double mean_w(int64_t from_ns, int64_t to_ns) const;    // over the covered time; NaN if there is none
-  double peak_w() const;         // highest mean power between two changes; NaN if unknown
-  int64_t update_period_ns() const;  // 0: unknown
-  int64_t read_interval_ns() const;  // 0: unknown
+  double mean_w(int64_t from_ns,
+                int64_t to_ns) const;  // over the covered time; NaN if there is none
+  double peak_w() const;               // highest mean power between two changes; NaN if unknown
+  int64_t update_period_ns() const;    // 0: unknown
+  int64_t read_interval_ns() const;    // 0: unknown
   const std::vector<CurveEvent>& events() const;
 
  private:

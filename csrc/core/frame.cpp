@@ -11,8 +11,9 @@ namespace {
 constexpr char kMagic[5] = "PYF1";
 constexpr size_t kHeaderBytes = 64;
 constexpr size_t kMinEntryBytes = 4;
-constexpr size_t kMaxChanges = 4096;   // of one frame; more make several frames
-constexpr int64_t kMaxUs = int64_t{1} << 50;  // 35 years: sums of a few such times fit in 64 bits of ns
+constexpr size_t kMaxChanges = 4096;  // of one frame; more make several frames
+constexpr int64_t kMaxUs = int64_t{1}
+                           << 50;  // 35 years: sums of a few such times fit in 64 bits of ns
 constexpr uint32_t kPolynomial = 0x82F63B78;  // Castagnoli, reflected
 
 using CrcTables = std::array<std::array<uint32_t, 256>, 8>;
@@ -70,7 +71,8 @@ class SecondDifference {
 uint8_t place_of(const Change& change) {
   const int64_t width = change.first_new_ns - change.last_old_ns;
   if (width <= 0) return 0;
-  const double share = static_cast<double>(change.at_ns - change.last_old_ns) / static_cast<double>(width);
+  const double share =
+      static_cast<double>(change.at_ns - change.last_old_ns) / static_cast<double>(width);
   return static_cast<uint8_t>(std::clamp(share, 0.0, 1.0) * 255 + 0.5);
 }
 
@@ -96,7 +98,8 @@ bool get_change(ByteReader& in, SecondDifference& stamp, SecondDifference& raw, 
   change.first_new_ns = first_new * kNsPerUs;
   change.last_old_ns = (first_new - bracket) * kNsPerUs;
   const double share = place / 255.0;
-  change.at_ns = change.last_old_ns + static_cast<int64_t>(static_cast<double>(bracket * kNsPerUs) * share);
+  change.at_ns =
+      change.last_old_ns + static_cast<int64_t>(static_cast<double>(bracket * kNsPerUs) * share);
   return true;
 }
 

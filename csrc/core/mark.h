@@ -21,7 +21,8 @@ struct Mark {
   static constexpr uint8_t kResumed = 1;  // a generator's stage entered again: not a new entry
   Kind kind = Kind::kBegin;
   uint8_t flags = 0;
-  Phase phase = Phase::kUnset;  // resolved at the beginning: own, else the parent's, else the profiler's
+  Phase phase =
+      Phase::kUnset;  // resolved at the beginning: own, else the parent's, else the profiler's
   int64_t t_ns = 0;
   uint64_t token = 0;   // of this entry, unique in its process, never 0
   uint64_t parent = 0;  // token of the entry it is nested in; 0: the root
@@ -75,8 +76,8 @@ struct MarkFrame {
 //   24     4    number of marks
 //   28     -    names: index, length in bytes (varints), UTF-8
 //          -    marks: kind | phase << 2 | flags << 4 (one byte), zigzag difference of the time in
-//               ns and of the token to the mark before, and for a beginning zigzag of token - parent
-//               (0: the root) and the name's index
+//               ns and of the token to the mark before, and for a beginning zigzag of token -
+//               parent (0: the root) and the name's index
 //
 // Long logs become several frames; each can be read without the others, apart from its names.
 void encode_marks(const MarkFrame& frame, std::vector<uint8_t>& out);

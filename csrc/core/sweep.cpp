@@ -69,8 +69,8 @@ class Sweeper {
   std::vector<Begun> begun_;
   std::vector<Place> places_;
   std::vector<std::string> names_;
-  std::vector<int64_t> first_ns_;      // of each row
-  std::vector<uint32_t> seen_by_;      // of each row: the process that entered it last
+  std::vector<int64_t> first_ns_;  // of each row
+  std::vector<uint32_t> seen_by_;  // of each row: the process that entered it last
   std::unordered_map<std::string, uint32_t> name_of_;
   std::unordered_map<uint64_t, uint32_t> place_of_, row_of_;
   size_t path_bytes_ = 0;
@@ -87,7 +87,8 @@ uint32_t Sweeper::place_in(uint32_t parent, uint32_t name) {
   if (!added) return found->second;
   const Place& around = places_[parent];
   const size_t length = around.path.size() + names_[name].size() + 1;
-  if (around.depth == kMaxDepth || places_.size() == kMaxPlaces || path_bytes_ + length > kMaxPathBytes) {
+  if (around.depth == kMaxDepth || places_.size() == kMaxPlaces ||
+      path_bytes_ + length > kMaxPathBytes) {
     return parent;
   }
   path_bytes_ += length;
@@ -132,7 +133,8 @@ void Sweeper::add(const ProcessMarks& marks) {
   }
   // A salvaged file has some frames twice.
   const uint64_t seen = next_seq_ - std::min(next_seq_, marks.frame.seq);
-  for (size_t i = std::min<uint64_t>(seen, marks.frame.marks.size()); i < marks.frame.marks.size(); ++i) {
+  for (size_t i = std::min<uint64_t>(seen, marks.frame.marks.size()); i < marks.frame.marks.size();
+       ++i) {
     const Mark& mark = marks.frame.marks[i];
     int64_t t_ns = 0;
     if (__builtin_add_overflow(mark.t_ns, marks.shift_ns, &t_ns)) continue;

@@ -16,6 +16,7 @@ constexpr double kSecond = 1e-9;
 constexpr double kAssumedLimitW = 2000;
 constexpr uint64_t kMostEvents = 100;  // of one kind and channel; the last one stands for the rest
 constexpr size_t kFewPowers = 8;       // so few powers seen say nothing about those not seen
+constexpr double kReadBlurS = 100e-6;  // a stamp is the middle of a read, the value from within it
 constexpr double kSigmasPerSpread = 1.0 / 1.349;  // interquartile range of a normal distribution
 
 double seconds(int64_t ns) { return static_cast<double>(ns) * kSecond; }
@@ -89,6 +90,7 @@ class Builder {
   void find_powers();
   void find_peak();
   void find_variance();
+  void add_ends();
   void fill_blanks();
   double watts(uint64_t raw) const { return static_cast<double>(raw) * channel_.unit; }
   int64_t reach_ns() const { return std::max(track_.period_ns, 2 * track_.interval_ns); }
@@ -99,7 +101,7 @@ class Builder {
   Track track_;
   uint64_t next_seq_ = 0;
   bool started_ = false;
-  bool holed_ = false;       // changes are missing, or a held gap lies in the present interval
+  bool holed_ = false;  // changes are missing, or a held gap lies in the present interval
   Change last_;
   int64_t last_read_ns_ = 0;
   int64_t spread_ns_ = 0;
@@ -122,7 +124,8 @@ void Builder::note(int64_t t_ns, const char* kind, uint64_t& seen, std::string t
 
 void Builder::knot(int64_t t_ns, double step_j, double half_s, double power_w, Knot::Kind before) {
   auto& knots = track_.knots;
-  Knot next{t_ns, step_j, static_cast<float>(half_s), static_cast<float>(power_w), Knot::Kind::kPlain};
+  Knot next{t_ns, step_j, static_cast<float>(half_s), static_cast<float>(power_w),
+            Knot::Kind::kPlain};
   if (knots.empty()) {
     knots.push_back(next);
     return;
@@ -261,7 +264,8 @@ void Builder::add_step(const Change& change, int64_t at_ns, double half_s, bool 
       knot(at_ns, step_j, half_s, 0, bridged ? Knot::Kind::kBridged : Knot::Kind::kPlain);
       return;
     case Step::Kind::kReset:
-      note(at_ns, "reset", resets_, "the counter fell: the energy since its last update is not known");
+      note(at_ns, "reset", resets_,
+           "the counter fell: the energy since its last update is not known");
       blank(from_ns, at_ns, kUnknown, false);
       knot(at_ns, 0, half_s, 0, Knot::Kind::kFlat);
       return;
@@ -308,34 +312,36 @@ void Builder::add_mean(const Change& change) {
   const double power_w = watts(change.raw);
   if (!started_) {
     cover_from_ns_ = change.last_old_ns;
-    knot(change.last_old_ns, 0, 0, power_w, Knot::Kind::kPlain);
+    knot(change.last_old_ns, 0, kReadBlurS, power_w, Knot::Kind::kPlain);
     if (change.first_new_ns > change.last_old_ns) {
       const double width_s = seconds(change.first_new_ns - change.last_old_ns);
-      knot(change.first_new_ns, power_w * width_s, 0, power_w, Knot::Kind::kPlain);
+      knot(change.first_new_ns, power_w * width_s, kReadBlurS, power_w, Knot::Kind::kPlain);
     }
     return;
   }
   const double before_w = watts(last_.raw);
   const int64_t held_ns = std::max<int64_t>(change.last_old_ns - track_.knots.back().t_ns, 0);
   if (held_ns > 0) {
-    knot(change.last_old_ns, before_w * seconds(held_ns), 0, before_w, Knot::Kind::kPlain);
+    knot(change.last_old_ns, before_w * seconds(held_ns), kReadBlurS, before_w, Knot::Kind::kPlain);
   }
   const int64_t from_ns = track_.knots.back().t_ns;
   if ((change.flags & kGap) != 0) {
     blank(from_ns, change.first_new_ns, kUnknown, false);
-    knot(change.first_new_ns, 0, 0, power_w, Knot::Kind::kFlat);
+    knot(change.first_new_ns, 0, kReadBlurS, power_w, Knot::Kind::kFlat);
     return;
   }
   const double step_j = power_w * seconds(change.first_new_ns - from_ns);
-  knot(change.first_new_ns, step_j, 0, power_w, Knot::Kind::kPlain);
+  knot(change.first_new_ns, step_j, kReadBlurS, power_w, Knot::Kind::kPlain);
 }
 
 void Builder::end_mean() {
   cover_to_ns_ = last_read_ns_;
   const double power_w = watts(last_.raw);
   const int64_t held_ns = last_read_ns_ - track_.knots.back().t_ns;
-  if (held_ns > 0) knot(last_read_ns_, power_w * seconds(held_ns), 0, power_w, Knot::Kind::kPlain);
-  knot(last_read_ns_ + reach_ns(), power_w * seconds(reach_ns()), 0, power_w, Knot::Kind::kBeyond);
+  if (held_ns > 0)
+    knot(last_read_ns_, power_w * seconds(held_ns), kReadBlurS, power_w, Knot::Kind::kPlain);
+  knot(last_read_ns_ + reach_ns(), power_w * seconds(reach_ns()), kReadBlurS, power_w,
+       Knot::Kind::kBeyond);
 }
 
 // -- gauges with a window of their own -----------------------------------------------------------
@@ -353,7 +359,8 @@ void Builder::add_power(const Change& change) {
   const int64_t from_ns = track_.knots.back().t_ns;
   if ((change.flags & kGap) != 0) {
     const int64_t held_ns = change.last_old_ns - from_ns;
-    if (held_ns > 0) knot(change.last_old_ns, before_w * seconds(held_ns), half, before_w, Knot::Kind::kRamp);
+    if (held_ns > 0)
+      knot(change.last_old_ns, before_w * seconds(held_ns), half, before_w, Knot::Kind::kRamp);
     blank(track_.knots.back().t_ns, change.first_new_ns, kUnknown, false);
     knot(change.first_new_ns, 0, half, power_w, Knot::Kind::kFlat);
     return;
@@ -414,7 +421,8 @@ void Builder::find_powers() {
     return;
   }
   const auto quantile = [&](double share) {
-    const auto at = static_cast<ptrdiff_t>(std::lround(share * static_cast<double>(powers.size() - 1)));
+    const auto at =
+        static_cast<ptrdiff_t>(std::lround(share * static_cast<double>(powers.size() - 1)));
     std::nth_element(powers.begin(), powers.begin() + at, powers.end());
     return double{powers[static_cast<size_t>(at)]};
   };
@@ -433,7 +441,9 @@ void Builder::find_peak() {
     if (knots[i].kind == Knot::Kind::kRamp) peak = std::max<double>(peak, knots[i].power_w);
     if (knots[i].kind != Knot::Kind::kPlain) continue;
     end = std::max(end, i + 1);
-    const auto plain_on = [&] { return knots[end].kind == Knot::Kind::kPlain && end + 1 < knots.size(); };
+    const auto plain_on = [&] {
+      return knots[end].kind == Knot::Kind::kPlain && end + 1 < knots.size();
+    };
     const auto width_s = [&] { return seconds(knots[end].t_ns - knots[i].t_ns); };
     const auto blur_s = [&] { return knots[i].half_s + knots[end].half_s; };
     while (width_s() < 4 * blur_s() && plain_on()) ++end;
@@ -447,7 +457,8 @@ void Builder::find_peak() {
 // samples tells what may have been there.
 void Builder::find_variance() {
   const int64_t period = track_.period_ns;
-  if (channel_.kind != Kind::kGauge || channel_.window_ns < 0 || period <= channel_.window_ns) return;
+  if (channel_.kind != Kind::kGauge || channel_.window_ns < 0 || period <= channel_.window_ns)
+    return;
   const double unseen = 1 - seconds(channel_.window_ns) / seconds(period);
   const auto& knots = track_.knots;
   track_.variance_j2.assign(knots.size(), 0);
@@ -472,28 +483,29 @@ void Builder::find_variance() {
   }
 }
 
-void Builder::fill_blanks() {
-  const double peak_w = std::isnan(track_.peak_w) ? track_.limit_w : track_.peak_w;
+// Of the run before the first reading and after the last one a little is carried on from the power
+// beside it (up to `known`); for the rest nothing is known.
+void Builder::add_ends() {
   auto& blanks = track_.blanks;
-  const auto unread = [&](int64_t from, int64_t to, int64_t known_from, int64_t known_to) {
-    const int64_t known = std::max<int64_t>(std::min(to, known_to) - std::max(from, known_from), 0);
-    return Blank{from, to, peak_w * seconds(to - from - known), 0, 0, false};
-  };
-  const int64_t known_from = track_.knots.front().t_ns;
-  const int64_t known_to = track_.knots.back().t_ns;
-  for (Blank& blank : blanks) {
-    if (std::isnan(blank.lost_j)) blank.lost_j = peak_w * seconds(blank.to_ns - blank.from_ns);
-  }
-  if (cover_from_ns_ > start_ns_) {
-    const int64_t to = std::min(cover_from_ns_, end_ns_);
-    blanks.insert(blanks.begin(), unread(start_ns_, to, known_from, known_to));
-  }
-  if (cover_to_ns_ < end_ns_) {
-    blanks.push_back(unread(std::max(cover_to_ns_, start_ns_), end_ns_, known_from, known_to));
-  }
+  std::vector<Blank> front;
+  std::swap(front, blanks);
+  const int64_t known_from = std::clamp(track_.knots.front().t_ns, start_ns_, end_ns_);
+  const int64_t known_to = std::clamp(track_.knots.back().t_ns, start_ns_, end_ns_);
+  const int64_t cover_from = std::clamp(cover_from_ns_, known_from, end_ns_);
+  const int64_t cover_to = std::clamp(cover_to_ns_, start_ns_, known_to);
+  blank(start_ns_, known_from, kUnknown, false);
+  blank(known_from, cover_from, 0, false);
+  for (const Blank& inner : front) blank(inner.from_ns, inner.to_ns, inner.lost_j, inner.covered);
+  blank(cover_to, known_to, 0, false);
+  blank(known_to, end_ns_, kUnknown, false);
+}
+
+void Builder::fill_blanks() {
+  const double most_w = std::isnan(track_.peak_w) ? track_.limit_w : track_.peak_w;
   double sum_j = 0;
   int64_t sum_ns = 0;
-  for (Blank& blank : blanks) {
+  for (Blank& blank : track_.blanks) {
+    if (std::isnan(blank.lost_j)) blank.lost_j = most_w * seconds(blank.to_ns - blank.from_ns);
     blank.before_j = sum_j;
     blank.before_ns = sum_ns;
     sum_j += blank.lost_j;
@@ -516,6 +528,7 @@ Track Builder::finish() {
   find_peak();
   extend_front();
   find_variance();
+  add_ends();
   fill_blanks();
   if (track_.interval_ns == 0 && channel_.window_ns < 0) track_.interval_ns = track_.period_ns;
   if (track_.period_ns == 0 && channel_.window_ns < 0) track_.period_ns = track_.interval_ns;
@@ -524,7 +537,8 @@ Track Builder::finish() {
 
 }  // namespace
 
-Track make_track(const Channel& channel, std::vector<Frame> frames, int64_t start_ns, int64_t end_ns) {
+Track make_track(const Channel& channel, std::vector<Frame> frames, int64_t start_ns,
+                 int64_t end_ns) {
   std::sort(frames.begin(), frames.end(), [](const Frame& a, const Frame& b) {
     if (a.first_seq != b.first_seq) return a.first_seq < b.first_seq;
     return a.pulse.last_read_ns < b.pulse.last_read_ns;

@@ -30,26 +30,27 @@ struct Knot {
 // A stretch with something missing.
 struct Blank {
   int64_t from_ns = 0, to_ns = 0;
-  double lost_j = 0;        // may have been used and is not in the energy; runs straight over the time
-  double before_j = 0;      // sum of lost_j of the blanks before
-  int64_t before_ns = 0;    // uncovered time before
-  bool covered = false;     // readings bracket it nevertheless
+  double lost_j = 0;    // may have been used and is not in the energy; runs straight over the time
+  double before_j = 0;  // sum of lost_j of the blanks before
+  int64_t before_ns = 0;  // uncovered time before
+  bool covered = false;   // readings bracket it nevertheless
 };
 
 struct Track {
   std::vector<Knot> knots;
-  std::vector<Blank> blanks;         // sorted, disjoint
+  std::vector<Blank> blanks;  // sorted, disjoint
   std::vector<CurveEvent> events;
-  std::vector<double> variance_j2;   // gauges that look away: sum up to each knot
-  int64_t period_ns = 0;             // of the updates, 0: unknown
-  int64_t interval_ns = 0;           // between reads, 0: unknown
-  int64_t window_ns = 0;             // gauges: averaging window
-  double quantum_j = 0;              // counters
-  double limit_w = 0;                // no plausible power is higher
-  double low_w = 0, high_w = 0;      // plausible powers, from the powers seen
+  std::vector<double> variance_j2;  // gauges that look away: sum up to each knot
+  int64_t period_ns = 0;            // of the updates, 0: unknown
+  int64_t interval_ns = 0;          // between reads, 0: unknown
+  int64_t window_ns = 0;            // gauges: averaging window
+  double quantum_j = 0;             // counters
+  double limit_w = 0;               // no plausible power is higher
+  double low_w = 0, high_w = 0;     // plausible powers, from the powers seen
   double peak_w = kUnknown;
 };
 
-Track make_track(const Channel& channel, std::vector<Frame> frames, int64_t start_ns, int64_t end_ns);
+Track make_track(const Channel& channel, std::vector<Frame> frames, int64_t start_ns,
+                 int64_t end_ns);
 
 }  // namespace pyprof

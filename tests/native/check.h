@@ -20,15 +20,16 @@ template <typename A, typename B>
 void equal(const A& left, const B& right, const char* expression, const char* file, int line) {
   if (left == right) return;
   ++failures;
-  std::cerr << file << ':' << line << ": " << expression << ": " << left << " is not " << right << '\n';
+  std::cerr << file << ':' << line << ": " << expression << ": " << left << " is not " << right
+            << '\n';
 }
 
 inline void near(double left, double right, double slack, const char* expression, const char* file,
                  int line) {
   if (std::abs(left - right) <= slack) return;  // false for NaN, so that it fails
   ++failures;
-  std::fprintf(stderr, "%s:%d: %s: %.12g is not within %.3g of %.12g\n", file, line, expression, left,
-               slack, right);
+  std::fprintf(stderr, "%s:%d: %s: %.12g is not within %.3g of %.12g\n", file, line, expression,
+               left, slack, right);
 }
 
 inline int result() {
@@ -52,9 +53,7 @@ class Random {
     return low + (high - low) * static_cast<double>(bits() >> 11) * 0x1p-53;
   }
   double exponential(double mean) { return -mean * std::log1p(-uniform()); }
-  double normal() {
-    return std::sqrt(exponential(2)) * std::cos(6.283185307179586 * uniform());
-  }
+  double normal() { return std::sqrt(exponential(2)) * std::cos(6.283185307179586 * uniform()); }
 
  private:
   uint64_t state_;

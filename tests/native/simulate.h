@@ -30,7 +30,8 @@ class Load {
     end_j_ += duration_s * power_w;
   }
   double energy_j(double t_s) const {
-    size_t at = static_cast<size_t>(std::upper_bound(starts_.begin(), starts_.end(), t_s) - starts_.begin());
+    size_t at = static_cast<size_t>(std::upper_bound(starts_.begin(), starts_.end(), t_s) -
+                                    starts_.begin());
     at = at == 0 ? 0 : at - 1;
     return energies_[at] + powers_[at] * (t_s - starts_[at]);
   }
@@ -45,17 +46,18 @@ class Load {
 
 struct Sensor {
   double period_s = 0.1;
-  double jitter = 0;         // standard deviation of a period, as a share of it
-  double bracket = 0.03;     // distance of the reads around a change, as a share of the period
-  double unit = 1e-3;        // joules per count (counter), watts per count (gauge)
+  double jitter = 0;      // standard deviation of a period, as a share of it
+  double bracket = 0.03;  // distance of the reads around a change, as a share of the period
+  double unit = 1e-3;     // joules per count (counter), watts per count (gauge)
   uint64_t range = 0;
   uint64_t start_count = 0;
-  double window_s = 0;       // gauges
+  double window_s = 0;  // gauges: averaging window; -1: the mean since the previous reading
   double phase = 0.37;
 };
 
 // The moments in which the sensor updates itself, from before `from_s` to after `to_s`.
-inline std::vector<double> updates(const Sensor& sensor, double from_s, double to_s, check::Random& random) {
+inline std::vector<double> updates(const Sensor& sensor, double from_s, double to_s,
+                                   check::Random& random) {
   std::vector<double> times;
   double t = from_s - (1 + sensor.phase) * sensor.period_s;
   while (t < to_s + 2 * sensor.period_s) {
@@ -95,6 +97,45 @@ inline Frame watch_counter(const Load& load, const Sensor& sensor, double from_s
   frame.pulse.period_ns = ns(sensor.period_s);
   frame.pulse.interval_ns = ns(sensor.period_s);
   frame.pulse.last_read_ns = std::max(last_ns, frame.changes.back().first_new_ns);
+  return frame;
+}
+
+// What a sampler records that reads blindly at an interval; `know_period` as if it had found it.
+inline Frame read_blindly(const Load& load, const Sensor& sensor, double interval_s, double from_s,
+                          double to_s, bool know_period, check::Random& random) {
+  Frame frame;
+  const auto times = updates(sensor, from_s, to_s, random);
+  const auto made_at = [&](double t_s) {
+    auto after = std::upper_bound(times.begin(), times.end(), t_s);
+    return after == times.begin() ? times.front() : *(after - 1);
+  };
+  const auto value_at = [&](double t_s) {
+    const double made_s = made_at(t_s);
+    double value = load.energy_j(made_s) - load.energy_j(-10);
+    if (sensor.window_s > 0)
+      value = load.between(made_s - sensor.window_s, made_s) / sensor.window_s;
+    if (sensor.window_s < 0) value = load.between(t_s - interval_s, t_s) / interval_s;
+    const auto counts = sensor.start_count + static_cast<uint64_t>(value / sensor.unit);
+    return sensor.range == 0 ? counts : counts % sensor.range;
+  };
+  int64_t last_ns = 0;
+  uint64_t before = 0;
+  for (double t_s = from_s; t_s <= to_s; t_s += interval_s) {
+    const int64_t read_ns = ns(t_s + random.exponential(50e-6));
+    const uint64_t raw = value_at(sensor.window_s < 0 ? t_s : static_cast<double>(read_ns) / kNs);
+    if (frame.changes.empty()) {
+      frame.changes.push_back({read_ns, read_ns, read_ns, raw, pyprof::kFirst});
+    } else if (raw != before) {
+      const int64_t bracket = read_ns - last_ns;
+      const int64_t age = know_period ? std::min(ns(sensor.period_s), bracket) : bracket;
+      frame.changes.push_back({last_ns, read_ns, read_ns - age / 2, raw, 0});
+    }
+    before = raw;
+    last_ns = read_ns;
+  }
+  frame.pulse.period_ns = know_period ? ns(sensor.period_s) : 0;
+  frame.pulse.interval_ns = ns(interval_s);
+  frame.pulse.last_read_ns = last_ns;
   return frame;
 }
 

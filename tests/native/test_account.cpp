@@ -1,9 +1,8 @@
 // Joules of stages: conservation, shares of the innermost, unions, cuts and what is not known.
-#include "core/account.h"
-
 #include <map>
 
 #include "check.h"
+#include "core/account.h"
 #include "simulate.h"
 
 using namespace pyprof;
@@ -154,7 +153,7 @@ void test_closed_between() {
   script.end(16, inner);
   script.end(17, outer);
   const Solved solved = solve(script);
-  CHECK_NEAR(solved.at("outer").self_energy_j, 200, 1);   // 11 to 12 and 16 to 17
+  CHECK_NEAR(solved.at("outer").self_energy_j, 200, 1);  // 11 to 12 and 16 to 17
   CHECK_NEAR(solved.at("outer/middle").self_energy_j, 100, 1);
   CHECK_NEAR(solved.at("outer/middle/inner").self_energy_j, 300, 1);
 }
@@ -223,8 +222,8 @@ void test_outside_cut_and_broken() {
   script.stage(5, 9, "before");
   const uint64_t over = script.begin(8, "over start");
   script.end(12, over);
-  script.end(13, 999);                 // an end without a beginning
-  script.begin(18, "open");            // a beginning without an end
+  script.end(13, 999);       // an end without a beginning
+  script.begin(18, "open");  // a beginning without an end
   script.stage(19, 25, "over end");
   script.stage(30, 31, "after");
   const Solved solved = solve(script);
@@ -341,7 +340,8 @@ void test_conservation() {
     for (int i = 0; i < 400; ++i) {
       t += random.exponential(0.03);
       if (random.below(2) == 0 || open.empty()) {
-        const uint64_t parent = open.empty() || random.below(4) == 0 ? 0 : open[random.below(open.size())];
+        const uint64_t parent =
+            open.empty() || random.below(4) == 0 ? 0 : open[random.below(open.size())];
         open.push_back(script.begin(t, names[random.below(4)], parent));
       } else {
         const size_t which = random.below(open.size());
@@ -391,7 +391,8 @@ void test_children_sum_to_parent() {
 
 void test_series() {
   Script script;
-  Account account({channel_named("a"), channel_named("dead")}, ns(kFrom), ns(kTo), Phase::kTraining);
+  Account account({channel_named("a"), channel_named("dead")}, ns(kFrom), ns(kTo),
+                  Phase::kTraining);
   account.add_frames(constant_counter(0, 100));
   const auto table = account.series(ns(12), ns(14), 20);
   CHECK_EQUAL(table.size(), 20u);
@@ -416,8 +417,8 @@ void test_hostile() {
       mark.kind = random.below(2) == 0 ? Mark::Kind::kBegin : Mark::Kind::kEnd;
       mark.flags = static_cast<uint8_t>(random.below(16));
       mark.phase = static_cast<Phase>(random.below(4));
-      mark.t_ns = random.below(10) == 0 ? static_cast<int64_t>(random.bits())
-                                        : ns(random.uniform(8, 22));
+      mark.t_ns =
+          random.below(10) == 0 ? static_cast<int64_t>(random.bits()) : ns(random.uniform(8, 22));
       mark.token = random.below(12);
       mark.parent = random.below(12);
       mark.name = static_cast<uint32_t>(random.below(3));
@@ -427,12 +428,17 @@ void test_hostile() {
     encode_marks(frame, marks);
     Frame changes;
     changes.first_seq = random.below(3) == 0 ? random.bits() : 0;
-    changes.pulse = {static_cast<int64_t>(random.bits() >> 4), static_cast<int64_t>(random.below(1ull << 40)),
-                     static_cast<int64_t>(random.below(1ull << 40)), static_cast<int64_t>(random.below(1ull << 40))};
+    changes.pulse = {static_cast<int64_t>(random.bits() >> 4),
+                     static_cast<int64_t>(random.below(1ull << 40)),
+                     static_cast<int64_t>(random.below(1ull << 40)),
+                     static_cast<int64_t>(random.below(1ull << 40))};
     for (int i = 0; i < 20; ++i) {
-      const int64_t t = random.below(8) == 0 ? static_cast<int64_t>(random.bits()) >> 5 : ns(random.uniform(8, 22));
-      const int64_t width = random.below(8) == 0 ? static_cast<int64_t>(random.bits() >> 6) : ns(0.05);
-      changes.changes.push_back({t - width, t, t, random.bits() >> random.below(64), static_cast<uint8_t>(random.below(8))});
+      const int64_t t = random.below(8) == 0 ? static_cast<int64_t>(random.bits()) >> 5
+                                             : ns(random.uniform(8, 22));
+      const int64_t width =
+          random.below(8) == 0 ? static_cast<int64_t>(random.bits() >> 6) : ns(0.05);
+      changes.changes.push_back({t - width, t, t, random.bits() >> random.below(64),
+                                 static_cast<uint8_t>(random.below(8))});
     }
     std::vector<uint8_t> bytes;
     encode_frame(changes, bytes);
@@ -448,7 +454,8 @@ void test_hostile() {
     account.add_marks(2, marks, 0);
     const AccountResult result = account.solve();
     CHECK(!result.stages.empty());
-    if (result.channels[0].known) CHECK(result.low_j <= result.energy_j && result.energy_j <= result.high_j);
+    if (result.channels[0].known)
+      CHECK(result.low_j <= result.energy_j && result.energy_j <= result.high_j);
   }
 }
 

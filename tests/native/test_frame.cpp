@@ -1,9 +1,8 @@
 // Channel frames: what is written is read again, and damage costs no more than the damaged frame.
-#include "core/frame.h"
-
 #include <string_view>
 
 #include "check.h"
+#include "core/frame.h"
 
 using namespace pyprof;
 
@@ -21,7 +20,8 @@ Frame make_frame(check::Random& random, uint32_t channel, size_t count) {
     change.last_old_ns = t;
     t += static_cast<int64_t>(random.below(30'000)) * 1000;
     change.first_new_ns = t;
-    change.at_ns = change.last_old_ns + (t - change.last_old_ns) / 255 * static_cast<int64_t>(random.below(256));
+    change.at_ns = change.last_old_ns +
+                   (t - change.last_old_ns) / 255 * static_cast<int64_t>(random.below(256));
     raw = random.below(20) == 0 ? random.bits() : raw + random.below(100'000);
     change.raw = raw;
     change.flags = random.below(10) == 0 ? static_cast<uint8_t>(random.below(8)) : uint8_t{0};
@@ -42,9 +42,10 @@ void check_same(const Frame& left, const Frame& right) {
   for (size_t i = 0; i < left.changes.size() && i < right.changes.size(); ++i) {
     CHECK_EQUAL(left.changes[i].last_old_ns, right.changes[i].last_old_ns);
     CHECK_EQUAL(left.changes[i].first_new_ns, right.changes[i].first_new_ns);
-    const double width = static_cast<double>(left.changes[i].first_new_ns - left.changes[i].last_old_ns);
-    CHECK_NEAR(static_cast<double>(left.changes[i].at_ns), static_cast<double>(right.changes[i].at_ns),
-               width / 255 + 2);
+    const double width =
+        static_cast<double>(left.changes[i].first_new_ns - left.changes[i].last_old_ns);
+    CHECK_NEAR(static_cast<double>(left.changes[i].at_ns),
+               static_cast<double>(right.changes[i].at_ns), width / 255 + 2);
     CHECK_EQUAL(left.changes[i].raw, right.changes[i].raw);
     CHECK_EQUAL(int{left.changes[i].flags}, int{right.changes[i].flags});
   }
@@ -123,7 +124,8 @@ void test_size() {
 
 std::vector<uint8_t> make_stream(check::Random& random, size_t frames) {
   std::vector<uint8_t> bytes;
-  for (size_t i = 0; i < frames; ++i) encode_frame(make_frame(random, static_cast<uint32_t>(i), 40), bytes);
+  for (size_t i = 0; i < frames; ++i)
+    encode_frame(make_frame(random, static_cast<uint32_t>(i), 40), bytes);
   return bytes;
 }
 

@@ -1,10 +1,9 @@
 // Marks: what is logged comes back, in order, with its names, however it was cut into frames.
-#include "core/mark.h"
-
 #include <map>
 #include <thread>
 
 #include "check.h"
+#include "core/mark.h"
 
 using namespace pyprof;
 
@@ -58,7 +57,8 @@ void test_round_trip() {
 
 std::map<uint32_t, std::string> names_in(const DecodedMarks& decoded) {
   std::map<uint32_t, std::string> names;
-  for (const MarkFrame& frame : decoded.frames) names.insert(frame.names.begin(), frame.names.end());
+  for (const MarkFrame& frame : decoded.frames)
+    names.insert(frame.names.begin(), frame.names.end());
   return names;
 }
 
@@ -81,7 +81,8 @@ void test_names() {
 
 void test_too_many_names_share_one() {
   MarkLog log;
-  for (uint32_t i = 0; i < MarkLog::kMaxNames; ++i) CHECK_EQUAL(log.intern("name " + std::to_string(i)), i);
+  for (uint32_t i = 0; i < MarkLog::kMaxNames; ++i)
+    CHECK_EQUAL(log.intern("name " + std::to_string(i)), i);
   CHECK_EQUAL(log.intern("one more"), MarkLog::kMaxNames);
   CHECK_EQUAL(log.intern("and another"), MarkLog::kMaxNames);
   CHECK_EQUAL(log.intern("name 9999"), 9999u);
@@ -144,7 +145,8 @@ void test_damage() {
     bytes[at] = static_cast<uint8_t>(bytes[at] ^ (1u << random.below(8)));
     CHECK_EQUAL(decode_marks(bytes).frames.size(), 4u);
   }
-  for (size_t cut = 0; cut < whole.size(); ++cut) CHECK(decode_marks(std::span(whole).first(cut)).frames.size() < 5);
+  for (size_t cut = 0; cut < whole.size(); ++cut)
+    CHECK(decode_marks(std::span(whole).first(cut)).frames.size() < 5);
 }
 
 }  // namespace
