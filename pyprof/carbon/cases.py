@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyprof.carbon.quantities import Quantity, find_quantity, read_inputs
+from pyprof.carbon.case_inputs import read_inputs
+from pyprof.carbon.quantities import Quantity, find_quantity
 from pyprof.carbon.table import data_path
 from pyprof.carbon.toml import Section, check_schema, read_toml
 from pyprof.carbon.units import require_number

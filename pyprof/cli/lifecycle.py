@@ -106,7 +106,7 @@ def _outcome_lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 def _account(args: argparse.Namespace, table: Mapping[str, Any], path: str) -> int:
     """The life cycle."""
-    from pyprof.carbon.lifecycle import life_cycle_from
+    from pyprof.carbon.lifecycle_file import life_cycle_from
 
     cycle = life_cycle_from(table, path, _load)
     if args.sci:

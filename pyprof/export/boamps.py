@@ -11,7 +11,7 @@ from typing import Any
 from pyprof.export.subject import Subject
 
 FORMAT = "https://github.com/Boavizta/BoAmps/tree/main/model"
-_STAGES = {"training": "training", "deployment": "inference", "development": "retraining"}
+_STAGES = {"deployment": "inference"}
 _COMPONENTS = {"gpu": "gpu", "package": "cpu", "dram": "ram", "module": "cpu"}
 # The format's own words for how far a figure may be off.
 _QUALITIES = ((0.10, "high"), (0.25, "medium"), (0.50, "low"))

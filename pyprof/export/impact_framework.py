@@ -7,8 +7,10 @@ the run's, so that summing children counts nothing twice.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 
+from pyprof.errors import UsageError
 from pyprof.export.subject import Subject
 
 
@@ -69,11 +71,11 @@ def _with_units(lines: list[str], unit: str, count: float) -> Iterator[str]:
             yield f"          {json.dumps(unit)}: {json.dumps(count)}"
 
 
-def _times(subject: Subject, name: str) -> tuple[str, float | None]:
-    """When the run began, and how long the stage took."""
-    if subject.report is None:
-        return "null", None
+def _times(subject: Subject, name: str) -> tuple[str, float]:
+    """When the run began, and how long the stage took; the framework wants both."""
+    report = subject.report
+    if report is None or report.run.start_utc is None:
+        raise UsageError("an Impact Framework manifest needs a recording: its inputs have times")
     path = "" if name == "root" else name
-    rows = [row for row in subject.report.stage_rows if row.path == path]
-    start = subject.report.run.start_utc
-    return start or "null", sum(row.wall_s for row in rows)
+    rows = [row for row in report.stage_rows if row.path == path]
+    return report.run.start_utc, math.fsum(row.wall_s for row in rows)

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyprof.carbon.case_inputs import INPUT_NAMES, read_inputs
 from pyprof.carbon.cases import check_cases, check_file, published_cases_path
-from pyprof.carbon.quantities import INPUT_NAMES, QUANTITIES, find_quantity, read_inputs
+from pyprof.carbon.quantities import QUANTITIES, find_quantity
 from pyprof.carbon.toml import parse_toml
 from pyprof.errors import NewerSchemaError, PyprofError, UsageError
 

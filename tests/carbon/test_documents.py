@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from pyprof.carbon import Scenario, footprint
+from pyprof.carbon.case_inputs import INPUT_NAMES
 from pyprof.carbon.cases import check_cases
-from pyprof.carbon.lifecycle import life_cycle_from
-from pyprof.carbon.quantities import INPUT_NAMES, QUANTITIES
+from pyprof.carbon.lifecycle_file import life_cycle_from
+from pyprof.carbon.quantities import QUANTITIES
 from pyprof.carbon.scenario import _NUMBERS, _TEXTS
 from pyprof.carbon.table import data_path
 from pyprof.carbon.toml import parse_toml

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_double import make_report
 
-from pyprof.carbon.lifecycle import life_cycle, life_cycle_from
+from pyprof.carbon.lifecycle_file import life_cycle, life_cycle_from
 from pyprof.carbon.table import data_path
 from pyprof.carbon.toml import parse_toml
 from pyprof.errors import NotComparableError, UnknownZoneError, UsageError

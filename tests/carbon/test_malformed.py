@@ -8,7 +8,7 @@ import pytest
 from pyprof.carbon import Scenario, footprint
 from pyprof.carbon.cases import check_cases, published_cases_path
 from pyprof.carbon.intensity import read_intensity
-from pyprof.carbon.lifecycle import life_cycle_from
+from pyprof.carbon.lifecycle_file import life_cycle_from
 from pyprof.carbon.scenario import read_scenario
 from pyprof.carbon.table import data_path
 from pyprof.carbon.toml import read_toml

@@ -10,7 +10,7 @@ from report_double import make_channel, make_report
 
 from pyprof.carbon import Scenario, account
 from pyprof.carbon.embodied import Holding, own_component
-from pyprof.carbon.lifecycle import life_cycle
+from pyprof.carbon.lifecycle_file import life_cycle
 from pyprof.carbon.table import data_path
 from pyprof.errors import UsageError
 from pyprof.export.manifests import FORMATS, render_manifest
@@ -180,11 +180,18 @@ def test_energy_per_thousand_queries_counts_gpus_alone() -> None:
     assert score["wh_per_1000_queries"] == pytest.approx(1000.0)
     assert "not at the wall" in score["boundary"]
     assert score["by_stage"]["serve"] == pytest.approx(500.0)
+
+
+NEED_A_RECORDING = ("ai-energy-score", "impact-framework")
+
+
+@pytest.mark.parametrize("name", NEED_A_RECORDING)
+def test_what_needs_a_recording_says_so(name: str) -> None:
     with pytest.raises(UsageError, match="needs a recording"):
-        render_manifest("ai-energy-score", replace(subject(), report=None))
+        render_manifest(name, replace(subject(), report=None))
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "ai-energy-score"])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in NEED_A_RECORDING])
 def test_every_document_can_be_written_without_a_recording(name: str) -> None:
     assert render_manifest(name, replace(subject(), report=None))
 

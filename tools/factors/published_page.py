@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from pyprof.carbon import compare  # noqa: E402
 from pyprof.carbon.cases import Outcome, check_file, published_cases_path  # noqa: E402
 from pyprof.carbon.equivalents import equivalents  # noqa: E402
-from pyprof.carbon.lifecycle import life_cycle  # noqa: E402
+from pyprof.carbon.lifecycle_file import life_cycle  # noqa: E402
 from pyprof.carbon.table import data_path  # noqa: E402
 from pyprof.carbon.toml import read_toml  # noqa: E402
 
