@@ -163,7 +163,7 @@ struct Machine {
       if (wanted && std::find(wanted->begin(), wanted->end(), entry.name) == wanted->end()) continue;
       answers.push_back(entry.find(places));
     }
-    choose_interfaces(answers);
+    settle(answers);
     for (Found& answer : answers) adopt_found(std::move(answer));
   }
 

@@ -11,7 +11,8 @@
 namespace pyprof {
 namespace {
 
-constexpr std::array kRapl = {"rapl-perf", "rapl-powercap"};
+// These read the same registers; hwmon does where the driver amd_energy is loaded.
+constexpr std::array kRapl = {"rapl-perf", "rapl-powercap", "hwmon"};
 
 bool is_rapl(const Found& found) {
   return std::find(kRapl.begin(), kRapl.end(), found.state.name) != kRapl.end();
@@ -76,8 +77,6 @@ const Found* choose(const std::vector<Found*>& interfaces, const std::string& do
   return nullptr;
 }
 
-}  // namespace
-
 void choose_interfaces(std::vector<Found>& found) {
   std::vector<Found*> interfaces;
   for (Found& each : found) {
@@ -106,6 +105,83 @@ void choose_interfaces(std::vector<Found>& found) {
       loser->state.reason = "not needed, as " + by + " reads the same counters";
     }
   }
+}
+
+// -- what lies inside what ------------------------------------------------------------------------
+
+bool names_any(const std::string& text, std::initializer_list<const char*> words) {
+  return std::any_of(words.begin(), words.end(),
+                     [&text](const char* word) { return text.find(word) != text.npos; });
+}
+
+bool is_any(const std::string& text, std::initializer_list<const char*> words) {
+  return std::any_of(words.begin(), words.end(),
+                     [&text](const char* word) { return text == word; });
+}
+
+template <typename Which>
+bool counts_any(const std::vector<Found>& found, Which which) {
+  for (const Found& each : found) {
+    for (const Channel& channel : readable(each)) {
+      if (channel.counted && which(channel)) return true;
+    }
+  }
+  return false;
+}
+
+template <typename Which>
+void leave_out(std::vector<Found>& found, Which which, const std::string& reason) {
+  for (Found& each : found) {
+    for (auto& unit : each.units) {
+      for (Channel channel : std::vector<Channel>(unit->channels())) {
+        if (!channel.counted || !which(channel)) continue;
+        channel.counted = false;
+        channel.reason = reason;
+        auto amended = std::make_unique<Selection>(std::move(unit));
+        amended->replace(channel);
+        unit = std::move(amended);
+      }
+    }
+  }
+}
+
+// A superchip's GPU counter or the meter of its module holds CPU, GPU and memory: one of the two
+// counts. The counter is the better one where it is known to hold everything.
+void leave_out_in_modules(std::vector<Found>& found) {
+  const auto whole_gpu = [](const Channel& channel) {
+    return channel.domain == "gpu" && names_any(channel.device, {"GH200"});
+  };
+  const auto gpu_on_module = [](const Channel& channel) {
+    return channel.domain == "gpu" &&
+           names_any(channel.device, {"GB200", "GB300", "GB10", "Orin", "Thor"});
+  };
+  const auto on_module = [](const Channel& channel) {
+    return channel.source == "hwmon" &&
+           is_any(channel.domain, {"module", "package", "core", "uncore"});
+  };
+  if (counts_any(found, whole_gpu)) {
+    leave_out(found, on_module, "inside the GPU's energy, which is the whole module's");
+  } else if (counts_any(found, [](const Channel& c) { return c.domain == "module"; })) {
+    leave_out(found, gpu_on_module, "inside the module, which is metered as a whole");
+  }
+}
+
+void leave_out_hosts(std::vector<Found>& found) {
+  const bool components = counts_any(found, [](const Channel& channel) {
+    return is_any(channel.domain, {"package", "gpu", "dram", "module"});
+  });
+  if (!components) return;
+  leave_out(
+      found, [](const Channel& channel) { return channel.domain == "host"; },
+      "the whole machine, with what is counted apart");
+}
+
+}  // namespace
+
+void settle(std::vector<Found>& found) {
+  choose_interfaces(found);
+  leave_out_in_modules(found);
+  leave_out_hosts(found);
 }
 
 }  // namespace pyprof

@@ -8,6 +8,7 @@
 namespace pyprof {
 
 // One RAPL interface per domain is sampled: the first in order of preference that reads all of it.
-void choose_interfaces(std::vector<Found>& found);
+// What measures a whole is not counted beside its parts.
+void settle(std::vector<Found>& found);
 
 }  // namespace pyprof

@@ -8,6 +8,7 @@ const std::vector<SourceEntry>& source_table() {
       {"rapl-perf", find_perf},
       {"rapl-powercap", find_powercap},
       {"nvml", find_nvml},
+      {"hwmon", find_hwmon},
   };
   return table;
 }

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 PMU = "bus/event_source/devices"
@@ -56,3 +60,28 @@ def powercap(zones: Mapping[str, tuple[str, int]]) -> dict[str, object]:
             f"{folder}/max_energy_range_uj": 262143328850,
         }
     return files
+
+
+@contextmanager
+def moving(path: Path, text: Callable[[float], str], period_s: float = 0.02) -> Iterator[float]:
+    """Keeps a file at ``text(seconds since the beginning)``; yields the beginning (monotonic)."""
+    stop, begin = threading.Event(), time.monotonic()
+    fresh = path.with_name(f".{path.name}")
+
+    def write() -> None:
+        fresh.write_text(text(time.monotonic() - begin) + "\n")
+        os.replace(fresh, path)
+
+    def keep() -> None:
+        while not stop.wait(period_s):
+            write()
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write()
+    thread = threading.Thread(target=keep)
+    thread.start()
+    try:
+        yield begin
+    finally:
+        stop.set()
+        thread.join()
