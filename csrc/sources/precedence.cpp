@@ -166,6 +166,23 @@ void leave_out_in_modules(std::vector<Found>& found) {
   }
 }
 
+// The controller of a Cray blade meters what others read at the device itself, and faster.
+void leave_out_twins(std::vector<Found>& found) {
+  for (const char* domain : {"package", "dram", "gpu"}) {
+    const auto same_domain = [domain](const Channel& c) { return c.domain == domain; };
+    const bool twice = counts_any(found, [&same_domain](const Channel& channel) {
+      return same_domain(channel) && channel.source != "cray";
+    });
+    if (!twice) continue;
+    leave_out(
+        found,
+        [&same_domain](const Channel& channel) {
+          return same_domain(channel) && channel.source == "cray";
+        },
+        "read at the device itself as well");
+  }
+}
+
 void leave_out_hosts(std::vector<Found>& found) {
   const bool components = counts_any(found, [](const Channel& channel) {
     return is_any(channel.domain, {"package", "gpu", "dram", "module"});
@@ -181,6 +198,7 @@ void leave_out_hosts(std::vector<Found>& found) {
 void settle(std::vector<Found>& found) {
   choose_interfaces(found);
   leave_out_in_modules(found);
+  leave_out_twins(found);
   leave_out_hosts(found);
 }
 

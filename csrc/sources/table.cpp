@@ -9,6 +9,7 @@ const std::vector<SourceEntry>& source_table() {
       {"rapl-powercap", find_powercap},
       {"nvml", find_nvml},
       {"hwmon", find_hwmon},
+      {"cray", find_cray},
   };
   return table;
 }
