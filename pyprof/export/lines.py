@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyprof.export.terminal import MAX_WIDTH, paint, text_width
+from pyprof.export.terminal import MAX_WIDTH, fit, paint, text_width
 
 INDENT = "  "
 _LABEL_WIDTH = 10
@@ -44,9 +44,9 @@ def wrap(text: str, first: str, rest: str, width: int) -> list[str]:
             lines.append(line)
             line, used, fresh = rest, len(rest), True
         while used + size > width and "\x1b" not in word:
-            room = width - used
-            lines.append(line + word[:room])
-            word, line, used = word[room:], rest, len(rest)
+            piece = fit(word, width - used) or word[:1]
+            lines.append(line + piece)
+            word, line, used = word[len(piece) :], rest, len(rest)
             size = text_width(word)
         line, used = (line + word, used + size) if fresh else (f"{line} {word}", used + 1 + size)
         fresh = False

@@ -72,12 +72,12 @@ def shorten(text: str, width: int) -> str:
     if text_width(text) <= width:
         return text
     tail_room = (width - 1) // 3
-    head = _fit(text, width - 1 - tail_room)
-    tail = _fit(text[::-1], tail_room)[::-1]
+    head = fit(text, width - 1 - tail_room)
+    tail = fit(text[::-1], tail_room)[::-1]
     return f"{head}…{tail}"
 
 
-def _fit(text: str, width: int) -> str:
+def fit(text: str, width: int) -> str:
     """The longest beginning of ``text`` within ``width`` columns."""
     used = 0
     for index, character in enumerate(text):
