@@ -119,7 +119,18 @@ def footprint(
     given = energy if energy_kwh is None else energy_kwh
     choices = scenario or Scenario()
     report = _report_of(given)
-    return price(ledger_of(given), choices) if report is None else account(report, choices)
+    if report is None:
+        return price(ledger_of(given), choices)
+    return account(_with_hours(given, report, choices), choices)
+
+
+def _with_hours(given: Any, report: ReportLike, scenario: Scenario) -> ReportLike:
+    """The report of a recording, able to say when its energy was used where that is asked."""
+    if scenario.intensity is None or isinstance(report, TimedReport) or given is report:
+        return report
+    from pyprof.carbon.windows import WindowedReport
+
+    return WindowedReport(given, report)
 
 
 def ledger_of(energy: object) -> Ledger:

@@ -16,8 +16,9 @@ from pyprof.export.terminal import clean, usable_width, write
 if TYPE_CHECKING:
     from pyprof.carbon import Footprint, Scenario, ZoneRow
     from pyprof.carbon.equivalents import Equivalent
-    from pyprof.carbon.intensity import Intensity, Shift
+    from pyprof.carbon.intensity import Bin, Intensity, Shift
     from pyprof.energy import EnergyReport
+    from pyprof.recording import Recording
 
 NAME = "carbon"
 HELP = "Account for a recording, or for bare figures: zones, hours, hardware, standards."
@@ -178,11 +179,14 @@ def _answer(args: argparse.Namespace) -> Answer:
     ids = _ids(args.equivalents)
     if args.kg is not None:
         return _of_mass(args, ids)
-    report = None if args.file is None else _load(args.file)
-    energy: Any = report if report is not None else _read_kwh(args.kwh)
+    recording = None if args.file is None else _load(args.file)
+    report = None if recording is None else recording.report()
     scenario = scenario_of(args)
+    bins = _bins(recording, report) if args.provider is not None or args.cleanest else []
     if args.provider is not None:
-        scenario = replace(scenario, intensity=_ask(args, report, scenario))
+        scenario = replace(scenario, intensity=_ask(args, bins, scenario))
+    timed = recording if scenario.intensity is not None else report
+    energy: Any = timed if recording is not None else _read_kwh(args.kwh)
     zones = () if args.zones is None else tuple(each for each in args.zones.split(",") if each)
     priced = footprint(energy, scenario) if scenario.has_place or not zones else None
     energy_j = _joules(energy)
@@ -204,7 +208,7 @@ def _answer(args: argparse.Namespace) -> Answer:
         high_kg=high,
         per_day_kg=_per_day(kg, args.days),
         zones=rows,
-        shifts=_shifts(args, report, scenario),
+        shifts=_shifts(args, bins, scenario),
         equivalents=_put(kg, low, high, ids),
     )
 
@@ -228,11 +232,11 @@ def _of_mass(args: argparse.Namespace, ids: Sequence[str] | None) -> Answer:
     return Answer(None, None, kg, None, None, per_day, (), (), _put(kg, None, None, ids))
 
 
-def _load(path: str) -> EnergyReport:
-    """The report of a recording."""
+def _load(path: str) -> Recording:
+    """The recording of that name."""
     from pyprof.recording import load
 
-    return load(path).report()
+    return load(path)
 
 
 def _read_kwh(words: Sequence[str]) -> dict[str, float]:
@@ -285,13 +289,13 @@ def _put(
     return equivalents(kg, low, high, ids)
 
 
-def _ask(args: argparse.Namespace, report: EnergyReport | None, scenario: Scenario) -> Intensity:
+def _ask(args: argparse.Namespace, bins: Sequence[Bin], scenario: Scenario) -> Intensity:
     """The hours of a run, from a provider."""
     from pyprof.carbon.providers import make_provider
 
     if scenario.zone is None:
         raise UsageError("a provider needs a zone, in its own words: --zone FR")
-    start_s, end_s = _span(report)
+    start_s, end_s = min(each[0] for each in bins), max(each[1] for each in bins)
     margin_s = _DAY_S if args.cleanest else 0.0
     provider = make_provider(
         args.provider, os.environ, kind=scenario.kind, base_url=args.provider_url
@@ -299,26 +303,21 @@ def _ask(args: argparse.Namespace, report: EnergyReport | None, scenario: Scenar
     return provider.history(scenario.zone, start_s - margin_s, end_s + margin_s)
 
 
-def _bins(report: EnergyReport | None) -> list[tuple[float, float, float]]:
+def _bins(recording: Recording | None, report: EnergyReport | None) -> Sequence[Bin]:
     """Energy over time."""
     from pyprof.carbon.ledger import TimedReport
+    from pyprof.carbon.windows import WindowedReport
 
-    if not isinstance(report, TimedReport):
+    if recording is None or report is None:
         raise UsageError("hours need a recording: a bare figure says nothing about when")
-    return list(report.power_series())
-
-
-def _span(report: EnergyReport | None) -> tuple[float, float]:
-    """When a run began and ended."""
-    bins = _bins(report)
+    timed = report if isinstance(report, TimedReport) else WindowedReport(recording, report)
+    bins = timed.power_series()
     if not bins:
         raise UsageError("the recording holds no energy over time")
-    return min(each[0] for each in bins), max(each[1] for each in bins)
+    return bins
 
 
-def _shifts(
-    args: argparse.Namespace, report: EnergyReport | None, scenario: Scenario
-) -> tuple[Shift, ...]:
+def _shifts(args: argparse.Namespace, bins: Sequence[Bin], scenario: Scenario) -> tuple[Shift, ...]:
     """The run at other hours, cleanest first."""
     if not args.cleanest:
         return ()
@@ -327,7 +326,7 @@ def _shifts(
     series = scenario.load_intensity()
     if series is None:
         raise UsageError("--cleanest needs --intensity or --provider")
-    shifts = cleanest(_bins(report), series)
+    shifts = cleanest(bins, series)
     if not shifts:
         raise UsageError(f"{series.source} nowhere holds the whole length of the run")
     overhead = scenario.pue_multiplier

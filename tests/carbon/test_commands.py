@@ -134,7 +134,7 @@ def test_without_a_place_it_says_how_to_set_one(pyprof) -> None:
         (("--kwh", "1", "--kwh", "2", "--zone", "FR"), "twice"),
         (("--kwh", "1", "--zone", "FR", "--days", "0"), "--days"),
         (("--kwh", "1", "--zone", "FR", "--format", "pdf"), "unknown format"),
-        (("--kwh", "1", "--zone", "FR", "--cleanest"), "--cleanest needs"),
+        (("--kwh", "1", "--zone", "FR", "--cleanest"), "hours need a recording"),
         (("--kwh", "1", "--zone", "FR", "--provider", "uk"), "hours need a recording"),
         (
             (
@@ -152,25 +152,27 @@ def test_words_that_make_no_sense(pyprof, words, sentence: str) -> None:
 
 
 class Recorded:
-    """Stands for a recording whose power is known over two hours."""
+    """Stands for a recording of 1 kW over two hours, from 05:00 to 07:00 on the first of 1970."""
 
-    def report(self):
-        report = make_report([("", "training", 7.2e6)])
+    end_ns = 7200 * 10**9
 
-        class Timed:
-            total, stage_rows = report.total, report.stage_rows
-            channel_rows, run = report.channel_rows, replace(report.run, command="t.py")
-            pyprof_version = "0"
-
-            def power_series(self, path=None, phase=None):
-                return [(3600.0 * 5, 3600.0 * 6, 3.6e6), (3600.0 * 6, 3600.0 * 7, 3.6e6)]
-
-        return Timed()
+    def report(self, *, start_ns=None, end_ns=None):
+        first = 0 if start_ns is None else start_ns
+        last = self.end_ns if end_ns is None else end_ns
+        report = make_report([("", "training", (last - first) * 1e-9 * 1000.0)])
+        run = replace(
+            report.run,
+            command="t.py",
+            start_utc="1970-01-01T05:00:00.000000Z",
+            start_mono_ns=first,
+            end_mono_ns=last,
+        )
+        return replace(report, run=run)
 
 
 @pytest.fixture
 def recording(monkeypatch, tmp_path) -> str:
-    monkeypatch.setattr("pyprof.cli.carbon._load", lambda path: Recorded().report())
+    monkeypatch.setattr("pyprof.cli.carbon._load", lambda path: Recorded())
     lines = [f"{h * 3600},{g}" for h, g in enumerate([300, 200, 100, 100, 200, 300, 400, 400])]
     (tmp_path / "grid.csv").write_text("start_utc,g_per_kwh\n" + "\n".join(lines) + "\n")
     return "run.pyprof"
@@ -187,6 +189,11 @@ def test_when_it_would_have_been_cleanest(pyprof, recording) -> None:
     _, out = pyprof("carbon", recording, "--intensity", "grid.csv", "--cleanest", "--pue", "1.5")
     assert "cleanest    300.0 g CO2e if begun 1970-01-01T02:00Z" in out
     assert "dirtiest    1.200 kg CO2e if begun 1970-01-01T06:00Z" in out
+
+
+def test_the_cleanest_hour_needs_hours(pyprof, recording) -> None:
+    with pytest.raises(UsageError, match="--cleanest needs --intensity or --provider"):
+        pyprof("carbon", recording, "--zone", "FR", "--cleanest")
 
 
 def test_a_recording_in_several_zones_needs_no_place_of_its_own(pyprof, recording) -> None:

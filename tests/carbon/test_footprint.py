@@ -100,6 +100,20 @@ def test_pue_is_applied_once_and_left_out_when_not_given() -> None:
     assert any("not included" in note for note in plain.notes)
 
 
+def test_a_doubtful_pue_never_means_that_a_facility_saves_energy() -> None:
+    tight = footprint({"training": 100.0}, Scenario(factor_g_per_kwh=1000, pue=1.02))
+    assert tight.low_kg == pytest.approx(100)
+    assert tight.high_kg == pytest.approx(102 * 1.05)
+    provider = footprint({"training": 100.0}, Scenario("aws:eu-west-3", pue=1.15))
+    (pue,) = (term for term in provider.terms if term.cause == "pue")
+    assert pue.above == 0.15
+
+
+def test_a_comparison_applies_the_overhead() -> None:
+    (plain,), (more,) = compare(3.6e6, ["FR"]), compare(3.6e6, ["FR"], pue=1.5)
+    assert more.kg_co2e == pytest.approx(1.5 * plain.kg_co2e)
+
+
 def test_energy_that_includes_the_overhead_is_not_multiplied_again() -> None:
     scenario = Scenario(factor_g_per_kwh=429, pue=1.1, energy_includes_pue=True)
     result = footprint({"training": 1_287_000.0}, scenario)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ from pyprof.carbon.intensity import (
     utc_text,
     weigh,
 )
+from pyprof.carbon.windows import windowed
 from pyprof.errors import UsageError
 
 HOUR = 3600.0
@@ -157,6 +160,46 @@ def write(tmp_path, text: str) -> str:
     path = tmp_path / "grid.csv"
     path.write_text(text)
     return str(path)
+
+
+class Recorded:
+    """A recording of two stages on a monotonic clock that began long before it."""
+
+    def report(self, *, start_ns=None, end_ns=None):
+        start, end = 10**15, 10**15 + 2 * 3600 * 10**9
+        first, last = start_ns or start, end_ns or end
+        half = start + 3600 * 10**9
+        early = max(0, min(last, half) - first) * 1e-9 * 500.0
+        late = max(0, last - max(first, half)) * 1e-9 * 1500.0
+        report = make_report([("", "training", 0.0), ("a", "training", early),
+                              ("b", "deployment", late)])  # fmt: skip
+        run = replace(report.run, start_utc="1970-01-01T00:30:00.000000Z", start_mono_ns=first,
+                      end_mono_ns=last)  # fmt: skip
+        return replace(report, run=run)
+
+
+def test_a_recording_is_asked_window_by_window() -> None:
+    grid = hourly([100.0, 200.0, 400.0])
+    result = footprint(Recorded(), Scenario(intensity=grid))
+    a, b = 0.5 * (0.5 * 100 + 0.5 * 200) / 1000, 1.5 * (0.5 * 200 + 0.5 * 400) / 1000
+    assert result.by_stage["a"] == pytest.approx(a, rel=1e-6)
+    assert result.by_stage["b"] == pytest.approx(b, rel=1e-6)
+    assert result.kg_co2e == pytest.approx(a + b, rel=1e-6)
+
+
+def test_windows_cover_a_run_once_and_end_on_full_steps() -> None:
+    series = windowed(Recorded()).power_series()
+    assert series[0][0] == 1800.0
+    assert series[-1][1] == 1800.0 + 7200.0
+    assert all(before[1] == after[0] for before, after in pairwise(series))
+    assert all(each[0] % 300 == 0 for each in series[1:])
+    assert math.fsum(each[2] for each in series) == pytest.approx(2000.0 * 3600)
+
+
+def test_energy_at_a_moment_meets_that_moments_value() -> None:
+    grid = hourly([100.0, 200.0])
+    assert weigh([(HOUR, HOUR, 3.6e6)], grid).grams == pytest.approx(200)
+    assert weigh([(2 * HOUR, 2 * HOUR, 3.6e6)], grid).missing_j == pytest.approx(3.6e6)
 
 
 def test_a_series_from_a_csv(tmp_path) -> None:
