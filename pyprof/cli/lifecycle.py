@@ -121,10 +121,11 @@ def _account(args: argparse.Namespace, table: Mapping[str, Any], path: str) -> i
 
 
 def _load(path: str) -> Any:
-    """The report of a recording."""
+    """The report of a recording, which can say when its energy was used."""
+    from pyprof.carbon.windows import windowed
     from pyprof.recording import load
 
-    return load(path).report()
+    return windowed(load(path))
 
 
 def _as_json(cycle: LifeCycle) -> dict[str, Any]:

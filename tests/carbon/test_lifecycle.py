@@ -127,6 +127,26 @@ def test_a_recording_brings_its_own_phases() -> None:
     assert cycle.by_quality == {"measured": pytest.approx(2), "modelled": pytest.approx(2)}
 
 
+def test_a_recording_in_a_life_cycle_can_be_priced_by_the_hour(tmp_path) -> None:
+    (tmp_path / "grid.csv").write_text("start_utc,end_utc,g_per_kwh\n0,3600,100\n3600,7200,500\n")
+
+    class Timed:
+        whole = report()
+        total, stage_rows, channel_rows = whole.total, whole.stage_rows, whole.channel_rows
+
+        def power_series(self, path=None, phase=None):
+            late = [(3600.0, 7200.0, 3.6e6)]
+            early = [(0.0, 3600.0, 10.8e6)]
+            return late if path == "serve" else early if path is not None else early + late
+
+    cycle = life_cycle_from(
+        {"scenario": {"intensity": "grid.csv"}, "phase": [{"recording": "run.pyprof"}]},
+        str(tmp_path / "m.toml"),
+        lambda path: Timed(),
+    )
+    assert cycle.by_phase == {"training": pytest.approx(0.3), "deployment": pytest.approx(0.5)}
+
+
 def test_a_recording_can_be_given_a_phase_as_a_whole() -> None:
     cycle = account(
         "[scenario]\nfactor_g_per_kwh=1000\n"
