@@ -46,8 +46,9 @@ int NumberFile::open() noexcept {
 
 int NumberFile::read_number(uint64_t& value) noexcept {
   char text[32];
-  // A file that is rewritten in place can be met while it is empty: once more is enough.
-  for (int attempt = 0; attempt < 2; ++attempt) {
+  // A file that is rewritten in place can be met while it is empty, for some microseconds. The
+  // kernel's own files never are.
+  for (int attempt = 0; attempt < 64; ++attempt) {
     const ssize_t got = ::pread(fd_, text, sizeof text, 0);
     if (got < 0) return errno;
     if (got > 0) return parse_digits(text, text + got, value) ? 0 : EBADMSG;
