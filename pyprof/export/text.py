@@ -460,7 +460,7 @@ def _advice(report: EnergyReport, page: Page) -> list[str]:
 
 
 # A driver is no advice where there is no device.
-_DOMAIN_OF = {"rapl-powercap": "package", "nvml": "gpu"}
+_DOMAIN_OF = {"rapl-perf": "package", "rapl-powercap": "package", "nvml": "gpu"}
 
 
 def _advise(report: EnergyReport) -> Iterator[str]:
