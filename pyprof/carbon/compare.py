@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,21 @@ def compare(
     require_number(energy_j, "energy_j")
     overhead = 1.0 if pue is None else require_number(pue, "pue", low=1.0)
     energy_kwh = kwh_from_j(energy_j) * overhead
-    return tuple(_row(zone, energy_kwh, kind, table) for zone in zones)
+    rows = [_row(zone, energy_kwh, kind, table) for zone in zones]
+    return tuple(_of_one_signal(rows))
+
+
+def _of_one_signal(rows: list[ZoneRow]) -> Iterator[ZoneRow]:
+    """Rows without those whose signal is another than the first one's."""
+    signal: str | None = None
+    for row in rows:
+        factor = None if row.resolution is None else row.resolution.factor
+        signal = signal or (None if factor is None else factor.signal)
+        if factor is None or factor.signal == signal:
+            yield row
+        else:
+            said = f"{row.zone} has a {factor.signal} factor: never ranked with {signal} ones"
+            yield ZoneRow(row.zone, row.name, None, None, said)
 
 
 def _row(zone: str, energy_kwh: float, kind: str, table: str | None) -> ZoneRow:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from pyprof.carbon.factor import DIRECT, KIND_WORDS, LIFECYCLE, Factor, check_kind
+from pyprof.carbon.factor import DIRECT, KIND_WORDS, LIFECYCLE, SIGNALS, Factor, check_kind
 from pyprof.carbon.table import Row, data_path, read_rows
 from pyprof.errors import UnknownZoneError, UsageError
 
@@ -265,7 +265,18 @@ def grid_factor(row: Row) -> Factor:
         licence=row.required("licence"),
         note=row.text("note"),
         gases=row.text("gases") or "CO2e",
+        signal=_signal_of(row),
     )
+
+
+def _signal_of(row: Row) -> str:
+    """Average unless a user's row says marginal; contracts are no factor of a place."""
+    signal = row.text("signal") or "average"
+    if signal not in SIGNALS:
+        raise UsageError(f"{row.where}: signal must be 'average' or 'marginal', not {signal!r}")
+    if row.text("accounting") == "market":
+        raise UsageError(f"{row.where}: a market-based factor is given as market_g_per_kwh")
+    return signal
 
 
 def _kind_of(row: Row) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from pyprof.carbon.factor import LIFECYCLE, Factor, check_kind, user_factor
@@ -156,26 +156,36 @@ def scenario_from_section(
     """
     from pyprof.carbon.embodied import read_holding
 
-    choices = _inherited(base)
     texts = {name: section.text(name) for name in (*_TEXTS, "kind", "intensity")}
     numbers = {
         name: section.number(name, low=low, high=high, above=above)
         for name, (low, high, above) in _NUMBERS.items()
     }
-    choices.update({name: value for name, value in texts.items() if value is not None})
-    choices.update({name: value for name, value in numbers.items() if value is not None})
+    changes: dict[str, Any] = {
+        name: value for name, value in {**texts, **numbers}.items() if value is not None
+    }
     for name in ("intensity", "factor_table"):
-        if texts[name] is not None:
-            choices[name] = os.path.join(folder, str(texts[name]))
+        if name in changes:
+            changes[name] = os.path.join(folder, changes[name])
     if section.has("energy_includes_pue"):
-        choices["energy_includes_pue"] = section.flag("energy_includes_pue")
+        changes["energy_includes_pue"] = section.flag("energy_includes_pue")
     holdings = tuple(read_holding(item) for item in section.sections("embodied"))
     if holdings:
-        choices["embodied"] = holdings
+        changes["embodied"] = holdings
     try:
-        return Scenario(**choices)
+        return override(base or Scenario(), changes)
     except UsageError as error:
         raise UsageError(f"{section.where}: {error}") from None
+
+
+def override(base: Scenario, changes: Mapping[str, Any]) -> Scenario:
+    """``base`` with ``changes``. A new place takes the factor and the hours of the old one away."""
+    cleared: tuple[str, ...] = ()
+    if "zone" in changes:
+        cleared = ("factor_g_per_kwh", "intensity", "kept")
+    elif "factor_g_per_kwh" in changes:
+        cleared = ("intensity", "kept")
+    return replace(base, **{**dict.fromkeys(cleared), **changes})
 
 
 def keep_scenario(scenario: Scenario) -> dict[str, Any]:
@@ -208,14 +218,6 @@ def kept_scenario(values: Mapping[str, Any]) -> Scenario:
         return Scenario(**{name: values[name] for name in names}, kept=resolution)
     except (KeyError, TypeError) as error:
         raise UsageError(f"the factor kept with the recording can't be read: {error}") from None
-
-
-def _inherited(base: Scenario | None) -> dict[str, Any]:
-    """The choices of another scenario."""
-    if base is None:
-        return {}
-    choices: Mapping[str, Any] = {field.name: getattr(base, field.name) for field in fields(base)}
-    return dict(choices)
 
 
 def _check_text(value: object, what: str) -> None:

@@ -123,35 +123,49 @@ def run(args: argparse.Namespace) -> int:
 
 
 def scenario_of(args: argparse.Namespace) -> Scenario:
-    """Flags over the environment, over the scenario file, over ``[tool.pyprof]``."""
-    from pyprof.carbon.scenario import scenario_from_section
-    from pyprof.carbon.toml import Section, check_schema, read_toml
+    """Flags over the scenario file, over the environment, over ``[tool.pyprof]``."""
+    from pyprof.carbon.scenario import override
 
-    project = settings.find_project()
-    known = {field: project.table[field] for field in _project_keys(project.table)}
-    base = scenario_from_section(Section(known, "[tool.pyprof]"), folder=_folder(project))
+    chosen = _of_project()
+    if os.environ.get("PYPROF_ZONE"):
+        chosen = override(chosen, {"zone": os.environ["PYPROF_ZONE"]})
     if args.scenario is not None:
-        table = read_toml(args.scenario)
-        check_schema(table, args.scenario)
-        section = Section(table, args.scenario)
-        section.get("schema")
-        base = scenario_from_section(section, base, folder=os.path.dirname(args.scenario))
-        section.finish()
+        chosen = _of_file(args.scenario, chosen)
     flags = {
-        "zone": args.zone or os.environ.get("PYPROF_ZONE"),
+        "zone": args.zone,
         "pue": args.pue,
         "kind": args.kind,
         "factor_g_per_kwh": args.factor,
         "factor_table": args.factor_table,
         "energy_includes_pue": args.energy_includes_pue or None,
-        "intensity": getattr(args, "intensity", None),
-        "functional_unit": getattr(args, "functional_unit", None),
-        "functional_units": getattr(args, "functional_units", None),
+        "intensity": args.intensity,
+        "functional_unit": args.functional_unit,
+        "functional_units": args.functional_units,
     }
-    chosen: Scenario = replace(base, **{k: v for k, v in flags.items() if v is not None})
-    # A zone asked for by hand is not to be overridden by a factor of the project.
-    if args.zone is not None and args.factor is None:
-        chosen = replace(chosen, factor_g_per_kwh=None, kept=None)
+    return override(chosen, {name: value for name, value in flags.items() if value is not None})
+
+
+def _of_project() -> Scenario:
+    """The choices of the nearest project."""
+    from pyprof.carbon.scenario import scenario_from_section
+    from pyprof.carbon.toml import Section
+
+    project = settings.find_project()
+    known = {name: project.table[name] for name in _project_keys(project.table)}
+    return scenario_from_section(Section(known, "[tool.pyprof]"), folder=_folder(project))
+
+
+def _of_file(path: str, base: Scenario) -> Scenario:
+    """The choices of a file over ``base``."""
+    from pyprof.carbon.scenario import scenario_from_section
+    from pyprof.carbon.toml import Section, check_schema, read_toml
+
+    table = read_toml(path)
+    check_schema(table, path)
+    section = Section(table, path)
+    section.get("schema")
+    chosen = scenario_from_section(section, base, folder=os.path.dirname(path))
+    section.finish()
     return chosen
 
 

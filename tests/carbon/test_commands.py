@@ -103,7 +103,7 @@ def test_a_life_cycle_as_json(pyprof) -> None:
     assert json.loads(pyprof("lifecycle", data_path("bloom.toml"), "--sci")[1])["consumer"] is None
 
 
-def test_flags_win_over_environment_file_and_project(pyprof, monkeypatch, tmp_path) -> None:
+def test_flags_win_over_file_environment_and_project(pyprof, monkeypatch, tmp_path) -> None:
     (tmp_path / "pyproject.toml").write_text(
         "[tool.pyprof]\nzone = 'DE'\npue = 1.5\ninterval = '10ms'\n"
     )
@@ -114,10 +114,22 @@ def test_flags_win_over_environment_file_and_project(pyprof, monkeypatch, tmp_pa
         return block["zone"], block["pue"]
 
     assert priced() == ("DE", 1.5)
-    assert priced("--scenario", "scenario.toml") == ("GB", 1.5)
     monkeypatch.setenv("PYPROF_ZONE", "SE")
-    assert priced("--scenario", "scenario.toml") == ("SE", 1.5)
+    assert priced() == ("SE", 1.5)
+    assert priced("--scenario", "scenario.toml") == ("GB", 1.5)
     assert priced("--zone", "FR", "--pue", "1.1") == ("FR", 1.1)
+
+
+def test_a_zone_by_hand_takes_the_projects_factor_away(pyprof, tmp_path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.pyprof]\nfactor_g_per_kwh = 1000\n")
+
+    def factor(*words: str) -> float:
+        block = json.loads(pyprof("carbon", "--kwh", "1", "--json", *words)[1])["footprint"]
+        return block["factors"][0]["g_per_kwh"]
+
+    assert factor() == 1000
+    assert factor("--zone", "FR") == 44.18
+    assert factor("--factor", "7") == 7
 
 
 def test_without_a_place_it_says_how_to_set_one(pyprof) -> None:

@@ -93,6 +93,18 @@ def test_two_columns_break_even_and_what_is_known() -> None:
     assert cycle.rows[1].low_kg == pytest.approx(40)
 
 
+def test_a_rows_own_zone_takes_the_shared_factor_away() -> None:
+    cycle = account(
+        "[scenario]\nfactor_g_per_kwh = 57\npue = 1.5\n"
+        "[[phase]]\nphase = 'training'\nenergy_kwh = 1000\n"
+        "[[phase]]\nphase = 'deployment'\nenergy_kwh = 1000\nzone = 'US'\n"
+    )
+    assert cycle.by_phase == {
+        "training": pytest.approx(1.5 * 57),
+        "deployment": pytest.approx(1.5 * 383.55),
+    }
+
+
 def test_published_parity() -> None:
     cycle = account(
         "[scenario]\nfactor_g_per_kwh = 1\n"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pyprof.carbon import find_factor, load_grid
+from pyprof.carbon import compare, find_factor, load_grid
 from pyprof.carbon.grid import _spelling, country_of
 from pyprof.errors import UnknownZoneError, UsageError
 
@@ -134,3 +134,16 @@ def test_a_users_table_replaces_and_extends(tmp_path) -> None:
     assert find_factor("FR").factor.g_per_kwh == 44.18
     table.write_text(table.read_text().replace(",50,", ",51,"))
     assert find_factor("FR", table=str(table)).factor.g_per_kwh == 51
+
+
+def test_marginal_and_average_are_never_ranked_together(tmp_path) -> None:
+    table = tmp_path / "mine.csv"
+    head = "zone,name,gCO2e_per_kWh,kind,basis,year,source,licence,signal,accounting\n"
+    table.write_text(head + "LAB,Our lab,12.5,lifecycle,production,2026,mine,mine,marginal,\n")
+    rows = compare(3.6e6, ["FR", "LAB"], table=str(table))
+    assert rows[0].kg_co2e == pytest.approx(0.04418)
+    assert rows[1].kg_co2e is None
+    assert "never ranked" in rows[1].refused
+    table.write_text(head + "LAB,Our lab,0,lifecycle,production,2026,mine,mine,,market\n")
+    with pytest.raises(UsageError, match="market_g_per_kwh"):
+        find_factor("LAB", table=str(table))
