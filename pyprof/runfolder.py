@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyprof
 from pyprof import _native, container, forks, host
 from pyprof.errors import PyprofError, RecordingError, UsageError
 from pyprof.layout import SAMPLER, STAGES, Process, process_row
@@ -130,6 +131,7 @@ class StageLog:
         self.run = run
         name = f"{STAGES_PREFIX}{os.getpid()}-{time.monotonic_ns()}.pyprof"
         self.path = run.folder / name
+        self._process = new_process(STAGES, run.phase, host.program_name())
         self._writer = Writer(self._open, self._collect, lazily=True)
 
     def start(self) -> None:
@@ -157,10 +159,7 @@ class StageLog:
             return read(made.connection, str(self.path), live=True)
 
     def _open(self) -> Store:
-        head = Head(
-            {"created_by": "pyprof"},
-            new_process(STAGES, self.run.phase, host.program_name()),
-        )
+        head = Head({"pyprof_version": pyprof.__version__}, self._process)
         if not self.run.folder.is_dir():
             self._give_up()
             raise PyprofError(f"the folder of the run, {self.run.folder}, is gone")
@@ -227,7 +226,8 @@ def _node_past(folder: Path, now_ns: int) -> Recording:
             node = load_file(folder / NODE_FILE)
         except RecordingError as error:
             raise RecordingError(f"the run around this process can't be read: {error}") from None
-        settled = node.last_read_ns >= now_ns or not node.channels
+        sampled = any(channel.quality != "unmeasured" for channel in node.channels)
+        settled = node.last_read_ns >= now_ns or not sampled
         if settled or not node.live or time.monotonic() > until:
             return node
         time.sleep(PERIOD_S / 5)
