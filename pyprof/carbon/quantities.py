@@ -8,7 +8,7 @@ are rounded for print, and to compute with them loses up to 11 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pyprof.carbon.case_inputs import ENERGY_UNITS, MASS_UNITS, Inputs
@@ -416,88 +416,86 @@ class Quantity:
         return self.compute(given) / self.unit
 
 
-def _quantities() -> dict[str, Quantity]:
-    """Every quantity that is understood, by name."""
-    table: dict[str, Quantity] = {}
-    energies: dict[str, Compute] = {
-        "energy": energy,
-        "it_energy": it_energy,
-        "dynamic": dynamic,
-        "idle": idle,
-        "infrastructure": infrastructure,
-        "rows_sum": rows_sum,
-        "total": total_energy,
-    }
-    for stem, compute in energies.items():
-        for unit, by in ENERGY_UNITS.items():
-            table[f"{stem}_{unit}"] = Quantity(compute, by, True)
-    masses: dict[str, Compute] = {
-        "operational": operational,
-        "it_operational": it_operational,
-        "dynamic": _priced(dynamic),
-        "idle": _priced(idle),
-        "infrastructure": _priced(infrastructure),
-        "embodied": embodied,
-        "embodied_servers": embodied_servers,
-        "embodied_gpus": embodied_gpus,
-        "total": total,
-        "sci_embodied": sci_embodied,
-    }
-    for stem, compute in masses.items():
-        for unit, by in MASS_UNITS.items():
-            table[f"{stem}_{unit}"] = Quantity(compute, by, True)
-    rates: dict[str, Compute] = {
-        "embodied_{}_per_server_hour": embodied_per_server_hour,
-        "embodied_{}_per_gpu_hour": embodied_per_gpu_hour,
-        "embodied_{}_per_device_hour": embodied_per_gpu_hour,
-        "{}_per_day": kg_per_day,
-        "{}_per_window_day": kg_per_window_day,
-        "{}_per_request": kg_per_request,
-        "{}_per_1000_requests": kg_per_1000_requests,
-        "{}_per_served_request": kg_per_served_request,
-        "sci_{}_per_unit": sci,
-    }
-    for pattern, compute in rates.items():
-        for unit, by in MASS_UNITS.items():
-            table[pattern.format(unit)] = Quantity(compute, by, False)
-    for unit, by in MASS_UNITS.items():
-        for energy_unit in ("kwh", "mwh"):
-            by_energy = by / ENERGY_UNITS[energy_unit]
-            table[f"factor_{unit}_per_{energy_unit}"] = Quantity(factor, by_energy, False)
-    energy_rates: dict[str, Compute] = {
-        "{}_per_day": kwh_per_day,
-        "{}_per_request": kwh_per_request,
-        "{}_per_1000_requests": kwh_per_1000_requests,
-        "{}_per_served_request": kwh_per_served_request,
-    }
-    for pattern, compute in energy_rates.items():
-        for unit, by in ENERGY_UNITS.items():
-            table[pattern.format(unit)] = Quantity(compute, by, False)
-    shares: dict[str, Compute] = {
-        "gpu_share": _share(_domain("gpu"), _as_stated),
-        "cpu_share": _share(_domain("cpu"), _as_stated),
-        "ram_share": _share(_domain("ram"), _as_stated),
-        "final_model_share": _share(final_model, _as_stated),
-        "dynamic_share": _share(_priced(dynamic), total),
-        "idle_share": _share(_priced(idle), total),
-        "infrastructure_share": _share(_priced(infrastructure), total),
-        "embodied_share": _share(embodied, total),
-    }
-    plain: dict[str, Compute] = {
-        **shares,
-        "requests_per_hour": requests_per_hour,
-        "requests_per_day": requests_per_day,
-        "parity_requests": parity,
-        "parity_inferences": parity,
-        "parity_days": parity_days,
-    }
-    table.update({name: Quantity(compute, 1.0, False) for name, compute in plain.items()})
-    for name, compute in (("gpu_hours", _device_hours), ("server_hours", server_hours)):
-        table[name] = Quantity(compute, 1.0, True)
-    return table
+_ENERGIES: dict[str, Compute] = {
+    "energy_{}": energy,
+    "it_energy_{}": it_energy,
+    "dynamic_{}": dynamic,
+    "idle_{}": idle,
+    "infrastructure_{}": infrastructure,
+    "rows_sum_{}": rows_sum,
+    "total_{}": total_energy,
+}
+_MASSES: dict[str, Compute] = {
+    "operational_{}": operational,
+    "it_operational_{}": it_operational,
+    "dynamic_{}": _priced(dynamic),
+    "idle_{}": _priced(idle),
+    "infrastructure_{}": _priced(infrastructure),
+    "embodied_{}": embodied,
+    "embodied_servers_{}": embodied_servers,
+    "embodied_gpus_{}": embodied_gpus,
+    "total_{}": total,
+    "sci_embodied_{}": sci_embodied,
+}
+_MASS_RATES: dict[str, Compute] = {
+    "embodied_{}_per_server_hour": embodied_per_server_hour,
+    "embodied_{}_per_gpu_hour": embodied_per_gpu_hour,
+    "embodied_{}_per_device_hour": embodied_per_gpu_hour,
+    "{}_per_day": kg_per_day,
+    "{}_per_window_day": kg_per_window_day,
+    "{}_per_request": kg_per_request,
+    "{}_per_1000_requests": kg_per_1000_requests,
+    "{}_per_served_request": kg_per_served_request,
+    "sci_{}_per_unit": sci,
+    "factor_{}_per_kwh": factor,
+}
+_ENERGY_RATES: dict[str, Compute] = {
+    "{}_per_day": kwh_per_day,
+    "{}_per_request": kwh_per_request,
+    "{}_per_1000_requests": kwh_per_1000_requests,
+    "{}_per_served_request": kwh_per_served_request,
+}
+_PLAIN: dict[str, Compute] = {
+    "gpu_share": _share(_domain("gpu"), _as_stated),
+    "cpu_share": _share(_domain("cpu"), _as_stated),
+    "ram_share": _share(_domain("ram"), _as_stated),
+    "final_model_share": _share(final_model, _as_stated),
+    "dynamic_share": _share(_priced(dynamic), total),
+    "idle_share": _share(_priced(idle), total),
+    "infrastructure_share": _share(_priced(infrastructure), total),
+    "embodied_share": _share(embodied, total),
+    "requests_per_hour": requests_per_hour,
+    "requests_per_day": requests_per_day,
+    "parity_requests": parity,
+    "parity_inferences": parity,
+    "parity_days": parity_days,
+}
+_HOURS: dict[str, Compute] = {"gpu_hours": _device_hours, "server_hours": server_hours}
+_ONE = {"": 1.0}
+_PER_MWH = {unit: by / ENERGY_UNITS["mwh"] for unit, by in MASS_UNITS.items()}
 
 
-QUANTITIES = _quantities()
+def _expand(
+    table: Mapping[str, Compute], units: Mapping[str, float], *, adds_up: bool
+) -> dict[str, Quantity]:
+    """Every pattern in every unit."""
+    return {
+        pattern.format(unit): Quantity(compute, by, adds_up)
+        for pattern, compute in table.items()
+        for unit, by in units.items()
+    }
+
+
+#: Everything that can be asked for, by name.
+QUANTITIES: Mapping[str, Quantity] = {
+    **_expand(_ENERGIES, ENERGY_UNITS, adds_up=True),
+    **_expand(_MASSES, MASS_UNITS, adds_up=True),
+    **_expand(_HOURS, _ONE, adds_up=True),
+    **_expand(_MASS_RATES, MASS_UNITS, adds_up=False),
+    **_expand({"factor_{}_per_mwh": factor}, _PER_MWH, adds_up=False),
+    **_expand(_ENERGY_RATES, ENERGY_UNITS, adds_up=False),
+    **_expand(_PLAIN, _ONE, adds_up=False),
+}
 
 
 def find_quantity(name: object, where: str) -> Quantity:
