@@ -14,6 +14,7 @@ constexpr double kIrregular = 0.12;   // mean error of the prediction, of a peri
 constexpr double kErrorGain = 0.05;
 constexpr int kPatience = 6;          // reads of one update before the steps grow
 constexpr int kSilentLimit = 20;
+constexpr int64_t kLongestRetryNs = 100 * kNsPerMs;
 
 double density(double z) { return 0.3989422804014327 * std::exp(-0.5 * z * z); }
 double cumulative(double z) { return 0.5 * std::erfc(-z * 0.7071067811865476); }
@@ -87,12 +88,14 @@ int64_t Pacer::fixed(int64_t now_ns, int64_t interval_ns) {
 }
 
 int64_t Pacer::retry(int64_t now_ns) {
-  const int64_t wait = std::clamp(interval_ns(), pace_.coarse_ns, 100 * kNsPerMs);
+  const int64_t first = pace_.interval_ns > 0 ? pace_.interval_ns : pace_.acquire_ns;
+  const int64_t wait = std::min(first << std::min(failures_++, 10), kLongestRetryNs);
   grid_ns_ = now_ns;
-  return now_ns + wait;
+  return now_ns + std::max(wait, pace_.interval_ns);
 }
 
 int64_t Pacer::next(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns) {
+  failures_ = 0;
   if (mode_ == Mode::kLocked) return locked(read_ns, changed, last_old_ns);
   if (mode_ == Mode::kAcquire) return acquire(read_ns, now_ns, changed, last_old_ns);
   if (changed) {

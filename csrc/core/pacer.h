@@ -40,7 +40,7 @@ class Pacer {
   // A read in the middle of which `read_ns` lay. `changed` with the time of the last read before.
   // Returns the next deadline.
   int64_t next(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
-  // A read failed: tries again at the planned interval.
+  // A read failed: tries again soon, then less and less often.
   int64_t retry(int64_t now_ns);
 
   int64_t changed_at_ns() const { return changed_at_ns_; }  // estimate for the last change
@@ -73,6 +73,7 @@ class Pacer {
   int64_t last_change_ns_ = 0;
   int changes_ = 0;
   int reads_ = 0;             // of the present update, while locked
+  int failures_ = 0;          // in a row
   double step_ns_ = 0;
   int silent_ = 0;            // updates in a row that were predicted and not seen
   uint64_t unseen_ = 0;

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "core/clock.h"
+
 namespace pyprof {
 namespace {
 
@@ -42,6 +44,15 @@ int NumberFile::open() noexcept {
   fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd_ < 0) return errno;
   return read_number(last_);
+}
+
+int NumberFile::open_patiently() noexcept {
+  int error = open();
+  for (int attempt = 0; error == ENODATA && attempt < 100; ++attempt) {
+    sleep_until(monotonic_ns() + kNsPerMs);
+    error = open();
+  }
+  return error;
 }
 
 int NumberFile::read_number(uint64_t& value) noexcept {

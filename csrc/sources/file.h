@@ -18,6 +18,8 @@ class NumberFile {
 
   // Opens it and reads it once; errno, or 0.
   int open() noexcept;
+  // The same, for a first look: waits up to 0.1 s for a file that is empty while it is rewritten.
+  int open_patiently() noexcept;
   void read(Sample& sample) noexcept;
   const std::string& path() const { return path_; }
 

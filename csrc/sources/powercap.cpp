@@ -209,7 +209,7 @@ std::vector<Candidate> open_zones(const std::map<std::string, Zone>& zones) {
   for (const auto& [key, zone] : zones) {
     Candidate candidate{zone, describe(zone, zones), nullptr, 0};
     candidate.file = std::make_unique<NumberFile>(zone.path + "/energy_uj");
-    candidate.error = candidate.file->open();
+    candidate.error = candidate.file->open_patiently();
     candidates.push_back(std::move(candidate));
   }
   // The plain registers first: their memory-mapped twins are then the ones left out.
