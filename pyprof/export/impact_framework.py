@@ -6,19 +6,19 @@ the run's, so that summing children counts nothing twice.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 
 from pyprof.errors import UsageError
 from pyprof.export.subject import Subject
+from pyprof.export.yaml_scalar import scalar
 
 
 def render_impact_framework(subject: Subject) -> str:
     """The manifest as YAML."""
     unit, count = subject.units
     lines = [
-        f"name: {json.dumps(subject.title)}",
+        f"name: {scalar(subject.title)}",
         "description: energy and carbon per stage, written by pyprof",
         "initialize:",
         "  plugins:",
@@ -26,7 +26,7 @@ def render_impact_framework(subject: Subject) -> str:
         "      method: Sci",
         "      path: builtin",
         "      config:",
-        f"        functional-unit: {json.dumps(unit)}",
+        f"        functional-unit: {scalar(unit)}",
         "tree:",
         "  children:",
     ]
@@ -49,17 +49,17 @@ def _child(subject: Subject, name: str, grams: float) -> list[str]:
     share = grams / (1000.0 * subject.kg) if subject.kg else 0.0
     start, duration = _times(subject, name)
     return [
-        f"    {json.dumps(name)}:",
+        f"    {scalar(name)}:",
         "      pipeline:",
         "        compute:",
         "          - sci",
         "      inputs:",
         f"        - timestamp: {start}",
-        f"          duration: {json.dumps(duration)}",
-        f"          energy: {json.dumps(subject.all_kwh * share)}",
-        f"          carbon-operational: {json.dumps(grams)}",
-        f"          carbon-embodied: {json.dumps(made)}",
-        f"          carbon: {json.dumps(grams + made)}",
+        f"          duration: {scalar(duration)}",
+        f"          energy: {scalar(subject.all_kwh * share)}",
+        f"          carbon-operational: {scalar(grams)}",
+        f"          carbon-embodied: {scalar(made)}",
+        f"          carbon: {scalar(grams + made)}",
     ]
 
 
@@ -68,7 +68,7 @@ def _with_units(lines: list[str], unit: str, count: float) -> Iterator[str]:
     for line in lines:
         yield line
         if line.startswith("          carbon: "):
-            yield f"          {json.dumps(unit)}: {json.dumps(count)}"
+            yield f"          {scalar(unit)}: {scalar(count)}"
 
 
 def _times(subject: Subject, name: str) -> tuple[str, float]:

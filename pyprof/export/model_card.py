@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from pyprof.carbon.bounds import round_to
 from pyprof.export.subject import Subject
+from pyprof.export.yaml_scalar import scalar
 
 
 def render_model_card(subject: Subject) -> str:
@@ -18,8 +17,7 @@ def render_model_card(subject: Subject) -> str:
         "hardware_used": subject.devices,
     }
     lines = ["co2_eq_emissions:"]
-    # JSON texts are YAML texts: quotes, line breaks and colons in a name can't break out.
-    lines += [f"  {key}: {json.dumps(value)}" for key, value in fields.items() if value is not None]
+    lines += [f"  {key}: {scalar(value)}" for key, value in fields.items() if value is not None]
     lines.append("# emissions are grams of CO2e")
     lines += [f"# {line}" for line in _scopes(subject)]
     return "\n".join(lines) + "\n"

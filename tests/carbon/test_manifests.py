@@ -16,6 +16,7 @@ from pyprof.errors import UsageError
 from pyprof.export.manifests import FORMATS, render_manifest
 from pyprof.export.sci import sci, sci_for_ai
 from pyprof.export.subject import Subject
+from pyprof.export.yaml_scalar import scalar
 
 SERVER = Holding(own_component("server", 2000), hours=8760, share=0.5, lifetime_years=4,
                  utilisation=1.0, clock="reserved")  # fmt: skip
@@ -120,6 +121,14 @@ def test_a_model_card_is_in_grams() -> None:
     assert '  training_type: "fine-tuning"' in text
     assert '  geographical_location: "France (FR)"' in text
     assert "manufacturing is not in it" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1e-7, "1.0e-07"), (1.5e-7, "1.5e-07"), (3.0, "3.0"), (None, "null"), ("a: b", '"a: b"')],
+)
+def test_small_numbers_stay_numbers_in_every_yaml(value, text: str) -> None:
+    assert scalar(value) == text
 
 
 def test_a_name_can_not_break_out_of_a_model_card() -> None:
