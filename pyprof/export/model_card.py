@@ -9,7 +9,7 @@ from pyprof.export.yaml_scalar import scalar
 
 def render_model_card(subject: Subject) -> str:
     """The block as YAML, with what is in it and what is not as comments."""
-    fields = {
+    fields: dict[str, str | float | None] = {
         "emissions": 1000.0 * subject.kg,
         "source": _source(subject),
         "training_type": subject.task,

@@ -95,3 +95,10 @@ def test_every_format_is_documented() -> None:
 def test_the_documented_figure_is_the_real_one() -> None:
     result = footprint({"training": 433196.0}, Scenario(factor_g_per_kwh=57, pue=1.0))
     assert f"# {result.kg_co2e:.3f}" in ACCOUNTING
+
+
+def test_the_documented_keys_of_the_block_are_there() -> None:
+    section = ACCOUNTING.split("## JSON")[1].split("`pyprof carbon --json`")[0]
+    block = footprint({"training": 1.0}, Scenario(zone="FR")).to_dict()
+    for key in re.findall(r"`([a-z_0-9]+)`", section):
+        assert key == "footprint" or key in block, key
