@@ -20,6 +20,9 @@ PAGE_BYTES = 16384
 #: Changes of one channel that a sealed block holds at most; about 12 KiB, so it fits a page.
 BLOCK_CHANGES = 2000
 
+#: How many channels the inventory has, in ``meta``.
+CHANNELS_KEY = "channels"
+
 SAMPLER = "sampler"
 STAGES = "stages"
 

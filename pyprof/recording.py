@@ -22,6 +22,7 @@ from pyprof.energy import EnergyReport, Source
 from pyprof.errors import NewerSchemaError, RecordingError
 from pyprof.layout import (
     APPLICATION_ID,
+    CHANNELS_KEY,
     SAMPLER,
     SCHEMA,
     VERSION,
@@ -337,12 +338,16 @@ def read(connection: sqlite3.Connection, path: str | None, *, live: bool) -> Rec
     processes = reader.rows(rows.PROCESSES)
     if not processes:
         raise RecordingError(f"{name} is damaged: it names no process")
+    meta = dict(reader.rows(rows.META))
+    channels = _channels(reader, name, meta.get(CHANNELS_KEY))
+    if channels and all(process.role != SAMPLER for process in processes):
+        raise RecordingError(f"{name} is damaged: it does not name the process that sampled")
     recording = Recording(
         path=path,
-        meta=dict(reader.rows(rows.META)),
+        meta=meta,
         processes=tuple(processes),
         sources=tuple(reader.rows(rows.SOURCES)),
-        channels=_channels(reader, name),
+        channels=channels,
         blocks=tuple(reader.rows(rows.BLOCKS)),
         tail=tuple(reader.rows(rows.TAIL)),
         rollups=tuple(reader.rows(rows.ROLLUPS)),
@@ -357,10 +362,10 @@ def read(connection: sqlite3.Connection, path: str | None, *, live: bool) -> Rec
     return replace(recording, marks=kept, defects=defects)
 
 
-def _channels(reader: rows.Reader, name: str) -> tuple[_native.Channel, ...]:
-    """The inventory must be whole: without it no joule is what it says."""
+def _channels(reader: rows.Reader, name: str, kept: str | None) -> tuple[_native.Channel, ...]:
+    """The inventory must be whole: without it no joule is what it says. ``kept``: its length."""
     found = reader.rows(rows.CHANNELS)
-    sound = [index for index, _ in found] == list(range(len(found)))
+    sound = [index for index, _ in found] == list(range(len(found))) and kept == str(len(found))
     if not sound or any("table channel" in defect for defect in reader.defects):
         raise RecordingError(f"{name} is damaged: its inventory of channels is not whole")
     return tuple(channel for _, channel in found)

@@ -18,6 +18,7 @@ from pyprof.energy import Source
 from pyprof.layout import (
     APPLICATION_ID,
     BLOCK_CHANGES,
+    CHANNELS_KEY,
     PAGE_BYTES,
     SCHEMA,
     VERSION,
@@ -80,7 +81,8 @@ def make_tables(connection: sqlite3.Connection, head: Head) -> None:
     with transaction(connection):
         for statement in SCHEMA.split(";"):
             connection.execute(statement)
-        insert(connection, "meta", head.meta.items())
+        meta = {**head.meta, CHANNELS_KEY: str(len(head.channels))}
+        insert(connection, "meta", meta.items())
         insert(connection, "process", [process_row(head.process)])
         insert(connection, "source", [_source_row(i, s) for i, s in enumerate(head.sources)])
         insert(

@@ -144,6 +144,19 @@ def test_missing_channel_is_noticed(copy: Path) -> None:
     assert "inventory of channels is not whole" in refusal(copy)
 
 
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM channel", "DELETE FROM meta", "UPDATE meta SET value='2'"]
+)
+def test_shorter_inventory_is_noticed(copy: Path, statement: str) -> None:
+    change(copy, statement)
+    assert "inventory of channels is not whole" in refusal(copy)
+
+
+def test_missing_sampler_is_noticed(copy: Path) -> None:
+    change(copy, "UPDATE process SET role='stages'")
+    assert "names no process" in refusal(copy)
+
+
 @pytest.mark.parametrize("value", ["'text'", "NULL", "1.5", "zeroblob(9)", "9223372036854775807"])
 def test_rows_of_wrong_types_are_left_out_by_name(copy: Path, value: str) -> None:
     change(
