@@ -8,11 +8,11 @@ from pyprof.errors import UsageError
 
 JOULES_PER_KWH = 3.6e6
 KG_PER_LB = 0.45359237
-KG_PER_T = 1000.0
 G_PER_KG = 1000.0
-KWH_PER_MWH = 1000.0
 HOURS_PER_YEAR = 8760.0
-LITRES_PER_M3 = 1000.0
+# Beyond these no figure is meant, and products of a few of them stay finite.
+LARGEST = 1e30
+SMALLEST = 1e-30
 
 
 def kwh_from_j(energy_j: float) -> float:
@@ -36,11 +36,11 @@ def g_per_kwh_from_lb_per_mwh(lb_per_mwh: float) -> float:
 
 
 def require_number(
-    value: object, what: str, *, low: float = 0.0, high: float = math.inf, above: bool = False
+    value: object, what: str, *, low: float = 0.0, high: float = LARGEST, above: bool = False
 ) -> float:
     """``value`` as a finite float within [low, high], or one sentence that says why not.
 
-    ``above`` excludes ``low`` itself.
+    ``above`` excludes ``low`` itself, and what can't be told from it.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UsageError(f"{what} must be a number, not {value!r}")
@@ -50,7 +50,8 @@ def require_number(
         raise UsageError(f"{what} is too large a number") from None
     if not math.isfinite(number):
         raise UsageError(f"{what} must be a finite number, not {value!r}")
-    if number < low or number > high or (above and number == low):
+    is_low = number < low or (above and number - low < SMALLEST)
+    if is_low or number > min(high, LARGEST):
         raise UsageError(f"{what} must be {_range_text(low, high, above)}, not {value!r}")
     return number
 
@@ -58,4 +59,4 @@ def require_number(
 def _range_text(low: float, high: float, above: bool) -> str:
     """The allowed range in words."""
     lower = f"above {low:g}" if above else f"at least {low:g}"
-    return lower if math.isinf(high) else f"{lower} and at most {high:g}"
+    return f"{lower} and at most {min(high, LARGEST):g}"

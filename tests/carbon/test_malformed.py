@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ from pyprof.carbon.intensity import read_intensity
 from pyprof.carbon.lifecycle_file import life_cycle_from
 from pyprof.carbon.scenario import read_scenario
 from pyprof.carbon.table import data_path
-from pyprof.carbon.toml import read_toml
+from pyprof.carbon.toml import parse_toml, read_toml
 from pyprof.errors import PyprofError
 
 SCENARIO = (
@@ -108,3 +109,21 @@ def test_malformed_files_are_one_clear_sentence_each(tmp_path, kind: str) -> Non
             assert len(said) < 600
             assert all(char.isprintable() for char in said), repr(said)
     assert refused >= 120
+
+
+@pytest.mark.parametrize("value", ["1e308", "1e-320", "9007199254740993000000000000000000"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[phase]]\nphase='training'\nzone='FR'\nenergy_kwh={}\n",
+        "[[phase]]\nphase='training'\nfactor_g_per_kwh={0}\ngpu_hours={0}\ngpu_watts={0}\n",
+        "[[embodied]]\nkg={0}\nhours={0}\nlifetime_years={0}\n",
+        "[[phase]]\nphase='deployment'\nzone='FR'\nwh_per_request={0}\nrequests={0}\n",
+    ],
+)
+def test_no_number_is_large_or_small_enough_to_lose_it(text: str, value: str) -> None:
+    try:
+        cycle = life_cycle_from(parse_toml(text.format(value), "m.toml"), "m.toml")
+    except PyprofError:
+        return
+    json.dumps(cycle.to_dict(), allow_nan=False)
