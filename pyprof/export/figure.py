@@ -55,10 +55,14 @@ def half_width(value: float, low: float | None, high: float | None) -> float | N
 
 
 def digits(value: float, doubt: float | None) -> str:
-    """``value`` with two digits of its ``doubt`` and four of its own, whichever ends first."""
+    """``value`` with two digits of its ``doubt`` and four of its own, whichever ends first.
+
+    One digit of its own is always there: what is small beside its doubt is not zero.
+    """
     decimals = _decimals(value, _MOST_DIGITS)
     if doubt:
         decimals = min(decimals, _decimals(doubt, 2))
+        decimals = max(decimals, _decimals(value, 1)) if value else decimals
     return f"{round(value, decimals):.{max(0, decimals)}f}"
 
 
