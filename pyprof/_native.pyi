@@ -162,6 +162,7 @@ class Hardware:
         sysfs: str = "/sys",
         proc: str = "/proc",
         nvml: str = "",
+        meter: str = "",
         sources: Sequence[str] | None = None,
     ) -> None: ...
     @property

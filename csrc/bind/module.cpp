@@ -155,9 +155,9 @@ struct Machine {
   Hardware hardware;
   std::vector<FoundView> found;
 
-  Machine(std::string sysfs, std::string proc, std::string nvml,
+  Machine(std::string sysfs, std::string proc, std::string nvml, std::string meter,
           const std::optional<std::vector<std::string>>& wanted)
-      : places{std::move(sysfs), std::move(proc), std::move(nvml)} {
+      : places{std::move(sysfs), std::move(proc), std::move(nvml), std::move(meter)} {
     std::vector<Found> answers;
     for (const SourceEntry& entry : source_table()) {
       if (wanted && std::find(wanted->begin(), wanted->end(), entry.name) == wanted->end()) continue;
@@ -196,14 +196,14 @@ void bind_hardware(py::module_& module) {
       .def_readonly("notes", &FoundView::notes);
   py::class_<Machine>(module, "Hardware", py::is_final(),
                       "Every source asked once: files opened, libraries loaded, nothing sampled.")
-      .def(py::init([](std::string sysfs, std::string proc, std::string nvml,
+      .def(py::init([](std::string sysfs, std::string proc, std::string nvml, std::string meter,
                        const std::optional<std::vector<std::string>>& sources) {
              const py::gil_scoped_release release;
              return std::make_unique<Machine>(std::move(sysfs), std::move(proc), std::move(nvml),
-                                              sources);
+                                              std::move(meter), sources);
            }),
            py::kw_only(), py::arg("sysfs") = "/sys", py::arg("proc") = "/proc",
-           py::arg("nvml") = "", py::arg("sources") = py::none())
+           py::arg("nvml") = "", py::arg("meter") = "", py::arg("sources") = py::none())
       .def_readonly("found", &Machine::found)
       .def("adopt",
            [](Machine& machine, const Channel& channel) {

@@ -46,7 +46,8 @@ struct SourceState {
 struct Places {
   std::string sysfs = "/sys";
   std::string proc = "/proc";
-  std::string nvml;  // path of libnvidia-ml; "": the system's
+  std::string nvml;        // path of libnvidia-ml; "": the system's
+  std::string meter = "";  // pipe, serial line or file of an external meter; "": none
 };
 
 struct Found {

@@ -183,14 +183,20 @@ void leave_out_twins(std::vector<Found>& found) {
   }
 }
 
+// Several meters of the whole machine: the one that somebody attached on purpose, else the blade's.
 void leave_out_hosts(std::vector<Found>& found) {
+  const auto is_host = [](const Channel& channel) { return channel.domain == "host"; };
   const bool components = counts_any(found, [](const Channel& channel) {
-    return is_any(channel.domain, {"package", "gpu", "dram", "module"});
+    return is_any(channel.domain, {"package", "gpu", "dram", "module", "psys"});
   });
-  if (!components) return;
-  leave_out(
-      found, [](const Channel& channel) { return channel.domain == "host"; },
-      "the whole machine, with what is counted apart");
+  if (components) leave_out(found, is_host, "the whole machine, with what is counted apart");
+  for (const char* const best : {"meter", "cray"}) {
+    if (!counts_any(found, [&](const Channel& c) { return is_host(c) && c.source == best; }))
+      continue;
+    leave_out(
+        found, [&](const Channel& c) { return is_host(c) && c.source != best; },
+        std::string("the same machine as the source ") + best + " meters");
+  }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@ const std::vector<SourceEntry>& source_table() {
       {"nvml", find_nvml},
       {"hwmon", find_hwmon},
       {"cray", find_cray},
+      {"meter", find_meter},
   };
   return table;
 }
