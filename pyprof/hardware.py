@@ -27,6 +27,7 @@ except ImportError as error:
 MODELLED = "modelled"
 REPLAY = "replay"
 _NVML = "nvml"
+_HWMON = "hwmon"
 
 # The native source multiplies the driver's power limit with this to get the plausible limit.
 _PLAUSIBLE_OVER_LIMIT = 1.5
@@ -47,6 +48,8 @@ class Look:
     sources: tuple[str, ...] | None = None
     model: bool = True
     simulate: str | None = None
+    meter: str | None = None
+    """Pipe, serial line or file of an external meter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,11 @@ class _Survey:
         self._wanted = wanted
         hardware_names = [name for name in wanted if name not in (MODELLED, REPLAY)]
         self._hardware = _native.Hardware(
-            sysfs=look.sysfs, proc=look.proc, nvml=look.nvml or "", sources=hardware_names
+            sysfs=look.sysfs,
+            proc=look.proc,
+            nvml=look.nvml or "",
+            meter=look.meter or "",
+            sources=hardware_names,
         )
         self._unmeasured: list[_native.Channel] = []
         self._sources: list[Source] = []
@@ -176,9 +183,12 @@ class _Survey:
     def complete(self) -> None:
         """Add what is present and can't be read: modelled if that is wanted, else as unmeasured."""
         modelling = self._look.model and MODELLED in self._wanted
-        if not self._is_measured("psys", "module"):
+        hosts = [c.id for c in self._hardware.channels if c.domain == "host" and c.counted]
+        if hosts and modelling:
+            self._notes.append(f"nothing is modelled, as {hosts[0]} measures the whole machine")
+        elif not self._is_measured("psys", "module", "host"):
             self._complete_node(modelling)
-        if modelling:
+        if modelling and not hosts:
             self._model_gpus()
         self._list_bus_gpus()
         if MODELLED in self._wanted:
@@ -194,7 +204,7 @@ class _Survey:
             if channel.domain == "gpu" and any(m in channel.device for m in _MODULES_WITH_CPU):
                 self._notes.append(f"CPU and memory are not modelled: {channel.id} holds them")
                 return
-        if not self._is_measured("package"):
+        if not self._is_measured("package", "core"):
             self._complete_cpus(modelling)
         if not self._is_measured("dram"):
             self._complete_memory(modelling)
@@ -257,12 +267,16 @@ class _Survey:
         return True
 
     def _list_bus_gpus(self) -> None:
-        """GPUs that no source of this version reads. An explicit choice of sources is respected."""
+        """GPUs that no source reads. An explicit choice of sources is respected."""
         if self._look.sources is not None:
             return
         nvml = next((source for source in self._sources if source.name == _NVML), None)
-        seen = any(c.source == _NVML for c in (*self._hardware.channels, *self._unmeasured))
+        channels = (*self._hardware.channels, *self._unmeasured)
+        seen = any(channel.source == _NVML for channel in channels)
+        found = " ".join(channel.device for channel in channels if channel.source == _HWMON)
         for gpu in bus.pci_gpus(self._look.sysfs):
+            if gpu.address in found:
+                continue
             if gpu.vendor != "NVIDIA" or not (seen or (nvml and nvml.available)):
                 self._unmeasured.append(_on_bus(gpu, nvml.reason if nvml else None))
 
@@ -343,6 +357,8 @@ def _on_bus(gpu: bus.PciGpu, nvml_reason: str | None) -> _native.Channel:
         reason = "it is handed to a virtual machine (driver vfio-pci)"
     elif gpu.vendor == "NVIDIA":
         reason = nvml_reason or "the NVIDIA driver's library does not list it"
+    elif gpu.vendor in ("AMD", "Intel"):
+        reason = f"no driver shows the power of this {gpu.vendor} GPU"
     else:
         reason = f"this version of pyprof reads no {gpu.vendor} GPU"
     return _native.Channel(

@@ -15,6 +15,18 @@ bool exists(const std::string& path) {
   return fs::exists(path, ignored);
 }
 
+bool on_processor(const Chip& chip, const std::string& sysfs) {
+  const std::string slot = chip.address.substr(0, chip.address.rfind('.') + 1);
+  std::error_code error;
+  for (fs::directory_iterator entry(sysfs + "/bus/pci/devices", error), end;
+       !error && !slot.empty() && entry != end; entry.increment(error)) {
+    if (entry->path().filename().string().rfind(slot, 0) != 0) continue;
+    const std::string kind = read_line(entry->path().string() + "/class").value_or("");
+    if (kind.rfind("0x1080", 0) == 0) return true;
+  }
+  return false;
+}
+
 std::vector<Chip> list_chips(const std::string& sysfs) {
   std::vector<Chip> chips;
   std::error_code error;

@@ -13,6 +13,9 @@ struct Chip {
   std::string address;  // on the bus, "" if the tree doesn't tell
 };
 
+// AMD's processors with graphics carry their security processor in the slot of the graphics.
+bool on_processor(const Chip& chip, const std::string& sysfs);
+
 bool exists(const std::string& path);
 
 // In the order of their places on the bus, which numbers devices the same way at every boot.

@@ -112,9 +112,8 @@ void put_inside(Channel& channel, const std::string& parent) {
 
 class Survey {
  public:
-  explicit Survey(const Places& places) : chips_(list_chips(places.sysfs)) {
+  explicit Survey(const Places& places) : sysfs_(places.sysfs), chips_(list_chips(places.sysfs)) {
     found_.state.name = kName;
-    folder_ = places.sysfs + "/class/hwmon";
   }
 
   Found look() {
@@ -129,7 +128,8 @@ class Survey {
     for (Entry& entry : entries_) offer(entry);
     found_.state.available = !found_.units.empty();
     if (entries_.empty()) {
-      found_.state.reason = folder_ + " has no sensor of power or energy that pyprof knows";
+      found_.state.reason =
+          sysfs_ + "/class/hwmon has no sensor of power or energy that pyprof knows";
     }
     return std::move(found_);
   }
@@ -149,6 +149,10 @@ class Survey {
     channel.uuid = read_line(chip.device + "/unique_id").value_or("");
     channel.method = average ? "power-average" : "power-instant";
     channel.limit_w = highest_w(chip, {"power1_cap_max", "power1_cap"});
+    if (on_processor(chip, sysfs_)) {
+      channel.counted = false;
+      channel.reason = "on the processor's die, whose package it is part of";
+    }
     const char* const file = average ? "/power1_average" : "/power1_input";
     // The driver asks the GPU's own processor, which may take its time.
     entries_.push_back({channel, Lane::kVendor, chip.path + file, "", chip.device});
@@ -268,8 +272,8 @@ class Survey {
     return chip.address.empty() ? what : what + " at " + chip.address;
   }
 
+  std::string sysfs_;
   std::vector<Chip> chips_;
-  std::string folder_;
   std::vector<Entry> entries_;
   std::set<std::string> taken_;
   int amd_gpus_ = 0;

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PMU = "bus/event_source/devices"
+# Else the loader finds a simulated driver that an earlier test of this process has loaded.
+NO_NVML = "/nonexistent/libnvidia-ml.so.1"
 
 
 def write_tree(root: Path, files: Mapping[str, object]) -> Path:

@@ -133,7 +133,7 @@ def test_gpus_without_a_driver_are_listed_and_not_estimated(tmp_path: Path, proc
     reasons = {channel.id: channel.reason for channel in found.unmeasured}
     assert reasons.keys() == {"pci-0000:17:00.0", "pci-0000:65:00.0"}
     assert "library" in reasons["pci-0000:17:00.0"]
-    assert reasons["pci-0000:65:00.0"] == "this version of pyprof reads no AMD GPU"
+    assert reasons["pci-0000:65:00.0"] == "no driver shows the power of this AMD GPU"
     assert all(channel.domain == "gpu" for channel in found.unmeasured)
 
 

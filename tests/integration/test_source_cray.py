@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sysfs_tree import powercap, write_tree
+from sysfs_tree import NO_NVML, powercap, write_tree
 
 from pyprof import _native
 from pyprof.energy import EnergyReport
@@ -77,7 +77,7 @@ def found_in(tree: Path) -> _native.Found:
 
 
 def counted(tree: Path) -> dict[str, bool]:
-    machine = open_machine(Look(sysfs=str(tree), model=False))
+    machine = open_machine(Look(sysfs=str(tree), nvml=NO_NVML, model=False))
     return {row.id: row.counted for row in machine.channels}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from sysfs_tree import moving, powercap, write_tree
+from sysfs_tree import NO_NVML, moving, powercap, write_tree
 
 from pyprof import _native
 from pyprof.energy import EnergyReport
@@ -92,6 +92,24 @@ def test_the_second_die_of_a_board_is_not_zero(tmp_path: Path) -> None:
     assert "first die" in found.unreadable[0].reason
 
 
+def test_graphics_on_the_processor_lie_inside_its_package(tmp_path: Path) -> None:
+    amd(tmp_path, 0, "0000:03:00.0", 200_000_000)
+    amd(tmp_path, 1, "0000:0b:00.0", 35_000_000)
+    write_tree(tmp_path, {"bus/pci/devices/0000:0b:00.2/class": "0x108000"})
+    assert counted(tmp_path) == {"amdgpu0": True, "amdgpu1": False}
+
+
+def test_a_gpu_that_is_read_is_not_listed_as_unmeasured(tmp_path: Path) -> None:
+    for address in ("0000:03:00.0", "0000:43:00.0"):
+        place = f"bus/pci/devices/{address}"
+        files = {"vendor": "0x1002", "class": "0x030000", "device": "0x744c"}
+        write_tree(tmp_path / place, files)
+    amd(tmp_path, 0, "0000:03:00.0", 42_000_000)
+    machine = open_machine(Look(sysfs=str(tmp_path), nvml=NO_NVML, model=False))
+    unread = {row.id: row.reason for row in machine.unmeasured if row.domain == "gpu"}
+    assert unread == {"pci-0000:43:00.0": "no driver shows the power of this AMD GPU"}
+
+
 def test_a_sleeping_gpu_is_not_read_until_it_wakes(tmp_path: Path) -> None:
     device = amd(tmp_path, 0, "0000:03:00.0", 50_000_000)
     sensor = tmp_path / "class/hwmon/hwmon0/power1_average"
@@ -147,7 +165,7 @@ def test_sockets_are_packages_and_cores_are_left_out(tmp_path: Path) -> None:
 def test_sockets_yield_to_rapl(tmp_path: Path) -> None:
     _sockets(tmp_path)
     write_tree(tmp_path, powercap({"intel-rapl:0": ("package-0", 5)}))
-    machine = open_machine(Look(sysfs=str(tmp_path), model=False))
+    machine = open_machine(Look(sysfs=str(tmp_path), nvml=NO_NVML, model=False))
     assert [(row.id, row.source) for row in machine.channels] == [("package-0", "rapl-powercap")]
 
 
@@ -237,6 +255,13 @@ def test_a_module_and_its_gpu_are_counted_once(
     with simulated.Machine(gpus=(gpu,)).running(tmp_path / "machine") as machine:
         found = counted(tree, "nvml", "hwmon", nvml=machine.nvml)
     assert found == {"gpu0": gpu_counts, "module-0": module_counts, "package-0": False}
+
+
+def test_nothing_is_modelled_beside_what_is_metered(tmp_path: Path) -> None:
+    chip(tmp_path, 0, "power_meter", {"power1_average": 400_000_000})
+    machine = open_machine(Look(sysfs=str(tmp_path), nvml=NO_NVML))
+    assert [row.id for row in machine.channels] == ["host"]
+    assert "nothing is modelled, as host measures the whole machine" in machine.notes
 
 
 def test_a_meter_of_the_whole_machine_counts_alone_only(tmp_path: Path) -> None:

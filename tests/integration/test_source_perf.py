@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sysfs_tree import PMU, pmu, powercap, topology, write_tree
+from sysfs_tree import NO_NVML, PMU, pmu, powercap, topology, write_tree
 
 from pyprof import _native
 from pyprof.energy import EnergyReport
@@ -167,9 +167,8 @@ ZONES = powercap({"intel-rapl:0": ("package-0", 5), "intel-rapl:0:0": ("uncore",
 
 def test_one_interface_reads_each_domain(tmp_path: Path, allowed: None) -> None:
     files = pmu({"energy-pkg": (CLOCK, WATT), "energy-ram": (CLOCK, WATT)})
-    machine = open_machine(
-        Look(sysfs=str(write_tree(tmp_path, files | ZONES | topology({0: (0, 0)}))), model=False)
-    )
+    tree = write_tree(tmp_path, files | ZONES | topology({0: (0, 0)}))
+    machine = open_machine(Look(sysfs=str(tree), nvml=NO_NVML, model=False))
     assert [(row.id, row.source) for row in machine.channels] == [
         ("package-0", "rapl-perf"),
         ("package-0/dram", "rapl-perf"),
@@ -182,7 +181,7 @@ def test_an_interface_that_misses_a_socket_stands_back(tmp_path: Path, allowed: 
     files = pmu({"energy-pkg": (CLOCK, WATT)}, cpumask="0,4095")
     files |= powercap({"intel-rapl:0": ("package-0", 5), "intel-rapl:1": ("package-1", 5)})
     tree = write_tree(tmp_path, files | topology({0: (0, 0), 4095: (1, 0)}))
-    machine = open_machine(Look(sysfs=str(tree), model=False))
+    machine = open_machine(Look(sysfs=str(tree), nvml=NO_NVML, model=False))
     assert [(row.id, row.source) for row in machine.channels] == [
         ("package-0", "rapl-powercap"),
         ("package-1", "rapl-powercap"),
