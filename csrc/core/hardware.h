@@ -25,7 +25,7 @@ class Selection : public Unit {
  private:
   std::unique_ptr<Unit> unit_;
   std::vector<Channel> channels_;
-  std::vector<size_t> taken_;     // of the unit's channels, in order
+  std::vector<size_t> taken_;  // of the unit's channels, in order
   std::vector<Sample> samples_;
 };
 

@@ -41,7 +41,8 @@ LaneThread::LaneThread(std::string name, Lane lane, Pace pace)
 
 void LaneThread::add(std::unique_ptr<Unit> unit, uint32_t first_index, size_t capacity) {
   Pace pace = pace_;
-  if (const int64_t own = unit->interval_ns(); own > 0) pace.interval_ns = std::max(own, pace.interval_ns);
+  if (const int64_t own = unit->interval_ns(); own > 0)
+    pace.interval_ns = std::max(own, pace.interval_ns);
   Slot slot{std::move(unit), pace, Pacer(pace), {}, {}};
   const auto& channels = slot.unit->channels();
   slot.samples.resize(channels.size());
@@ -95,7 +96,8 @@ void LaneThread::prepare_thread() {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, nullptr);  // signals belong to the workload's threads
   pthread_setname_np(pthread_self(), name_.substr(0, 15).c_str());
-  prctl(PR_SET_TIMERSLACK, 1000UL);  // this thread only; the default of 50 us is half a RAPL bracket
+  prctl(PR_SET_TIMERSLACK,
+        1000UL);  // this thread only; the default of 50 us is half a RAPL bracket
   const std::lock_guard lock(mutex_);
   clock_known_ = pthread_getcpuclockid(pthread_self(), &cpu_clock_) == 0;
 }
@@ -201,8 +203,8 @@ int64_t LaneThread::read_slot(Slot& slot, int64_t before_ns) {
   const int64_t last_old = first.last_read_ns;
   bool failed = false;
   const bool seen = first.seen;
-  const bool changed = seen && slot.samples[0].status == Sample::Status::kOk &&
-                       slot.samples[0].raw != first.raw;
+  const bool changed =
+      seen && slot.samples[0].status == Sample::Status::kOk && slot.samples[0].raw != first.raw;
   int64_t next;
   if (slot.samples[0].status != Sample::Status::kOk) {
     next = slot.pacer.retry(after);
@@ -239,8 +241,8 @@ bool LaneThread::take_sample(Slot& slot, size_t which, int64_t at_ns, bool* fail
     } else if (gap) {
       change.flags = static_cast<uint8_t>(changed ? kGap : kGap | kHeld);
     } else {
-      change.at_ns = std::clamp(which == 0 ? pacer.changed_at_ns() : at_ns, channel.last_read_ns,
-                                at_ns);
+      change.at_ns =
+          std::clamp(which == 0 ? pacer.changed_at_ns() : at_ns, channel.last_read_ns, at_ns);
     }
     channel.buffer->push(change);
     if (changed) channel.changed_at_ns = change.at_ns;
@@ -263,8 +265,9 @@ void LaneThread::note_recovery(ChannelState& channel, int64_t at_ns) {
   Episode& episode = channel.episode;
   const std::lock_guard lock(mutex_);
   if (events_.size() + 2 <= kMostEvents) {
-    events_.push_back({episode.start_ns, kind_of(episode.status), static_cast<int32_t>(channel.index),
-                       episode.count, "code " + std::to_string(episode.code)});
+    events_.push_back({episode.start_ns, kind_of(episode.status),
+                       static_cast<int32_t>(channel.index), episode.count,
+                       "code " + std::to_string(episode.code)});
     if (episode.status == Sample::Status::kLost) {
       events_.push_back({at_ns, "back", static_cast<int32_t>(channel.index), 1, ""});
     }
@@ -279,10 +282,10 @@ bool LaneThread::settle(int64_t now_ns) {
       for (ChannelState& channel : slot.channels) {
         if (channel.episode.count != 0) {
           const std::lock_guard lock(mutex_);
-          events_.push_back({channel.episode.start_ns, kind_of(channel.episode.status),
-                             static_cast<int32_t>(channel.index), channel.episode.count,
-                             "code " + std::to_string(channel.episode.code) +
-                                 ", until the end of the run"});
+          events_.push_back(
+              {channel.episode.start_ns, kind_of(channel.episode.status),
+               static_cast<int32_t>(channel.index), channel.episode.count,
+               "code " + std::to_string(channel.episode.code) + ", until the end of the run"});
         }
       }
     }

@@ -10,9 +10,9 @@ namespace {
 
 constexpr int kAcquireChanges = 5;
 constexpr int64_t kAcquireLimitNs = 3 * kNsPerS;
-constexpr double kIrregular = 0.12;   // mean error of the prediction, of a period, that ends a lock
+constexpr double kIrregular = 0.12;  // mean error of the prediction, of a period, that ends a lock
 constexpr double kErrorGain = 0.05;
-constexpr int kPatience = 6;          // reads of one update before the steps grow
+constexpr int kPatience = 6;  // reads of one update before the steps grow
 constexpr int kSilentLimit = 20;
 constexpr int64_t kLongestRetryNs = 100 * kNsPerMs;
 
@@ -125,7 +125,8 @@ int64_t Pacer::acquire(int64_t read_ns, int64_t now_ns, bool changed, int64_t la
   if (changes_ == kAcquireChanges) {
     const int64_t period = (last_change_ns_ - first_change_ns_) / (kAcquireChanges - 1);
     if (period < 2 * pace_.acquire_ns || period < pace_.coarse_ns * 3 / 4) {
-      period_ns_ = period < 2 * pace_.acquire_ns ? 0 : period;  // too fast to be told by these reads
+      period_ns_ =
+          period < 2 * pace_.acquire_ns ? 0 : period;  // too fast to be told by these reads
       settle(Mode::kFixed, pace_.coarse_ns);
       return fixed(now_ns, fixed_ns_);
     }

@@ -8,9 +8,9 @@
 namespace pyprof {
 
 struct Pace {
-  int64_t interval_ns = 0;    // > 0: blind reads at this interval
-  int64_t coarse_ns = 0;      // reads of sensors that update faster than it is worth following
-  int64_t acquire_ns = 0;     // reads while the update period is not known
+  int64_t interval_ns = 0;  // > 0: blind reads at this interval
+  int64_t coarse_ns = 0;    // reads of sensors that update faster than it is worth following
+  int64_t acquire_ns = 0;   // reads while the update period is not known
 };
 
 // An alpha-beta filter over the times of updates.
@@ -64,18 +64,18 @@ class Pacer {
 
   Pace pace_;
   Mode mode_ = Mode::kAcquire;
-  int64_t grid_ns_ = 0;       // last planned deadline of the fixed grid
-  int64_t fixed_ns_ = 0;      // interval in kFixed
+  int64_t grid_ns_ = 0;   // last planned deadline of the fixed grid
+  int64_t fixed_ns_ = 0;  // interval in kFixed
   int64_t period_ns_ = 0;
   int64_t changed_at_ns_ = 0;
   int64_t acquire_from_ns_ = 0;
   int64_t first_change_ns_ = 0;
   int64_t last_change_ns_ = 0;
   int changes_ = 0;
-  int reads_ = 0;             // of the present update, while locked
-  int failures_ = 0;          // in a row
+  int reads_ = 0;     // of the present update, while locked
+  int failures_ = 0;  // in a row
   double step_ns_ = 0;
-  int silent_ = 0;            // updates in a row that were predicted and not seen
+  int silent_ = 0;  // updates in a row that were predicted and not seen
   uint64_t unseen_ = 0;
   Predictor slow_{0.12, 0.004};
   Predictor quick_{0.9, 0.02};

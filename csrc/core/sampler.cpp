@@ -25,8 +25,8 @@ Pace pace_of(Lane lane, int64_t interval_ns) {
 Sampler::Sampler(std::vector<std::unique_ptr<Unit>> units, int64_t interval_ns) : pid_(getpid()) {
   size_t channels = 0;
   for (const auto& unit : units) channels += unit->channels().size();
-  const size_t capacity =
-      std::clamp<size_t>(kRingBytes / sizeof(Change) / 2 / std::max<size_t>(channels, 1), 1024, 65536);
+  const size_t capacity = std::clamp<size_t>(
+      kRingBytes / sizeof(Change) / 2 / std::max<size_t>(channels, 1), 1024, 65536);
   auto files = std::make_shared<LaneThread>("pyprof-files", Lane::kFiles,
                                             pace_of(Lane::kFiles, interval_ns));
   auto vendor = std::make_shared<LaneThread>("pyprof-vendor", Lane::kVendor,

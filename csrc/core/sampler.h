@@ -24,9 +24,9 @@ struct SamplerStats {
   double cpu_s = 0;
   uint64_t wakes = 0;
   uint64_t reads = 0;
-  uint64_t late = 0;          // wakes later than half the planned interval
+  uint64_t late = 0;  // wakes later than half the planned interval
   uint64_t failed_reads = 0;
-  uint64_t thinned = 0;       // changes merged because nobody took them away in time
+  uint64_t thinned = 0;  // changes merged because nobody took them away in time
 };
 
 class LaneThread;

@@ -42,7 +42,8 @@ void TraceBuffer::thin() noexcept {
       changes_[kept++] = changes_[i];
     }
   }
-  if (kept == changes_.size() && kept > 1) {  // nothing but flagged entries: drop the oldest but one
+  if (kept == changes_.size() &&
+      kept > 1) {  // nothing but flagged entries: drop the oldest but one
     for (size_t i = 2; i < kept; ++i) changes_[i - 1] = changes_[i];
     --kept;
     ++thinned_;

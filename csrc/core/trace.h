@@ -9,14 +9,14 @@ namespace pyprof {
 
 enum ChangeFlag : uint8_t {
   kFirst = 1,  // the first reading of the run: when the sensor made this value is not known
-  kGap = 2,    // no successful reading between last_old_ns and first_new_ns, for longer than planned
-  kHeld = 4,   // not a change: the value was still the same at first_new_ns after a gap
+  kGap = 2,   // no successful reading between last_old_ns and first_new_ns, for longer than planned
+  kHeld = 4,  // not a change: the value was still the same at first_new_ns after a gap
 };
 
 struct Change {
   int64_t last_old_ns = 0;   // last successful read before this value was seen
   int64_t first_new_ns = 0;  // the read that saw it first (middle of the call)
-  int64_t at_ns = 0;         // estimate of the sensor's own update, last_old_ns <= at_ns <= first_new_ns
+  int64_t at_ns = 0;  // estimate of the sensor's own update, last_old_ns <= at_ns <= first_new_ns
   uint64_t raw = 0;
   uint8_t flags = 0;
 };
@@ -34,8 +34,8 @@ struct Pulse {
 class TraceBuffer {
  public:
   explicit TraceBuffer(size_t capacity);
-  void push(const Change& change) noexcept;        // sampler thread
-  void beat(const Pulse& pulse) noexcept;          // sampler thread
+  void push(const Change& change) noexcept;  // sampler thread
+  void beat(const Pulse& pulse) noexcept;    // sampler thread
   // Swaps the stored changes into `out` (cleared first, capacity kept).
   Pulse take(std::vector<Change>& out);
   uint64_t thinned() const noexcept;

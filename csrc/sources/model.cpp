@@ -74,7 +74,8 @@ class LoadUnit : public Unit {
     if (!read_ticks(now, out[0])) return;
     const auto busy = static_cast<double>(now.busy - before_.busy);
     // The kernel's idle time may step back a little (Documentation/filesystems/proc.rst).
-    const double idle = now.idle > before_.idle ? static_cast<double>(now.idle - before_.idle) : 0.0;
+    const double idle =
+        now.idle > before_.idle ? static_cast<double>(now.idle - before_.idle) : 0.0;
     if (now.busy >= before_.busy && busy + idle > 0) {
       power_w_ = idle_w_ + (design_w_ - idle_w_) * busy / (busy + idle);
       before_ = now;

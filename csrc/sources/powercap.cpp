@@ -27,7 +27,7 @@ struct Zone {
   std::string key;      // intel-rapl:0:1, intel-rapl-mmio:0
   std::string control;  // intel-rapl, intel-rapl-mmio
   std::string path;
-  std::string name;     // package-0, dram
+  std::string name;  // package-0, dram
 };
 
 class ZoneUnit : public Unit {
@@ -213,9 +213,10 @@ std::vector<Candidate> open_zones(const std::map<std::string, Zone>& zones) {
     candidates.push_back(std::move(candidate));
   }
   // The plain registers first: their memory-mapped twins are then the ones left out.
-  std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
-    return a.zone.control.size() < b.zone.control.size();
-  });
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) {
+                     return a.zone.control.size() < b.zone.control.size();
+                   });
   return candidates;
 }
 
@@ -278,8 +279,7 @@ Found find_powercap(const Places& places) {
           std::make_unique<ZoneUnit>(std::move(candidate.channel), std::move(candidate.file)));
     } else {
       candidate.channel.quality = "unmeasured";
-      candidate.channel.reason =
-          candidate.file->path() + ": " + describe_errno(candidate.error);
+      candidate.channel.reason = candidate.file->path() + ": " + describe_errno(candidate.error);
       found.unreadable.push_back(std::move(candidate.channel));
     }
   }

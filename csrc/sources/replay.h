@@ -13,7 +13,7 @@ namespace pyprof {
 struct ReplaySensor {
   int64_t period_ns = 0;
   int64_t phase_ns = 0;
-  double jitter = 0;       // of the period
+  double jitter = 0;  // of the period
   double quantum_j = 0;
   int64_t window_ns = 0;
   uint64_t start_count = 0;

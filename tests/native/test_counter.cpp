@@ -1,6 +1,5 @@
-#include "core/counter.h"
-
 #include "check.h"
+#include "core/counter.h"
 
 using pyprof::step;
 using Kind = pyprof::Step::Kind;

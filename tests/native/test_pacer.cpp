@@ -1,6 +1,4 @@
 // The phase lock in simulated time: late wakes, drift, jitter. Ten minutes a case.
-#include "core/pacer.h"
-
 #include <algorithm>
 #include <cmath>
 #include <random>
@@ -8,6 +6,7 @@
 
 #include "check.h"
 #include "core/clock.h"
+#include "core/pacer.h"
 
 using namespace pyprof;
 

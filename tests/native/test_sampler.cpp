@@ -1,12 +1,11 @@
 // The sampler in real time on units with a known truth. Bounds are wide: the machine may be busy.
-#include "core/sampler.h"
-
 #include <atomic>
 #include <memory>
 #include <thread>
 
 #include "check.h"
 #include "core/clock.h"
+#include "core/sampler.h"
 
 using namespace pyprof;
 
@@ -23,7 +22,8 @@ Channel counter(const std::string& id) {
 // A counter that steps by 1000 at every period, counted from CLOCK_MONOTONIC's own zero.
 class Steps : public Unit {
  public:
-  Steps(int64_t period_ns, Lane lane) : channels_{counter("steps")}, period_(period_ns), lane_(lane) {}
+  Steps(int64_t period_ns, Lane lane)
+      : channels_{counter("steps")}, period_(period_ns), lane_(lane) {}
   const std::vector<Channel>& channels() const override { return channels_; }
   Lane lane() const override { return lane_; }
   void read(std::span<Sample> out) noexcept override {
@@ -58,7 +58,8 @@ class Hanging : public Unit {
   int reads_ = 0;
 };
 
-std::vector<std::unique_ptr<Unit>> units(std::unique_ptr<Unit> a, std::unique_ptr<Unit> b = nullptr) {
+std::vector<std::unique_ptr<Unit>> units(std::unique_ptr<Unit> a,
+                                         std::unique_ptr<Unit> b = nullptr) {
   std::vector<std::unique_ptr<Unit>> all;
   all.push_back(std::move(a));
   if (b) all.push_back(std::move(b));
@@ -88,9 +89,11 @@ void check_every_update_seen_once(int64_t period_ns) {
   CHECK(changes.back().at_ns >= end);
   const uint64_t counts = changes.back().raw - changes.front().raw;
   CHECK(counts == static_cast<uint64_t>((changes.back().first_new_ns / period_ns -
-                                         changes.front().first_new_ns / period_ns) * 1000));
+                                         changes.front().first_new_ns / period_ns) *
+                                        1000));
   for (size_t i = 1; i < changes.size(); ++i) {
-    CHECK(changes[i].last_old_ns <= changes[i].at_ns && changes[i].at_ns <= changes[i].first_new_ns);
+    CHECK(changes[i].last_old_ns <= changes[i].at_ns &&
+          changes[i].at_ns <= changes[i].first_new_ns);
     CHECK(changes[i].last_old_ns >= changes[i - 1].first_new_ns);
   }
 }
@@ -120,7 +123,8 @@ void check_faults_are_events_not_values() {
 }
 
 void check_a_hang_delays_nobody() {
-  Sampler sampler(units(std::make_unique<Hanging>(), std::make_unique<Steps>(kNsPerMs, Lane::kFiles)), 0);
+  Sampler sampler(
+      units(std::make_unique<Hanging>(), std::make_unique<Steps>(kNsPerMs, Lane::kFiles)), 0);
   sampler.start();
   sleep_until(monotonic_ns() + 500 * kNsPerMs);
   const std::vector<Change> changes = collect(sampler, 1);

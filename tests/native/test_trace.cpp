@@ -1,6 +1,5 @@
-#include "core/trace.h"
-
 #include "check.h"
+#include "core/trace.h"
 
 using namespace pyprof;
 
@@ -11,7 +10,8 @@ Change at(int64_t t, uint64_t raw, uint8_t flags = 0) { return {t - 1, t, t, raw
 void check_thinning_keeps_ends_and_flags() {
   TraceBuffer buffer(8);
   buffer.push(at(1, 100, kFirst));
-  for (int64_t t = 2; t <= 60; ++t) buffer.push(at(t, static_cast<uint64_t>(100 + t), t == 20 ? kGap : 0));
+  for (int64_t t = 2; t <= 60; ++t)
+    buffer.push(at(t, static_cast<uint64_t>(100 + t), t == 20 ? kGap : 0));
   std::vector<Change> changes;
   buffer.take(changes);
   CHECK(changes.size() <= 8);
