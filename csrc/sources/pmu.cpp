@@ -1,5 +1,6 @@
 #include "sources/pmu.h"
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 
@@ -15,8 +16,10 @@ std::optional<uint64_t> config_of(const Pmu& pmu, const std::string& event) {
   if (equals == std::string::npos || term->find(',') != std::string::npos) return std::nullopt;
   const std::string place =
       read_line(pmu.folder + "/format/" + term->substr(0, equals)).value_or("config:0-7");
-  if (place.rfind("config:", 0) != 0) return std::nullopt;
-  return std::strtoull(term->c_str() + equals + 1, nullptr, 0) << std::atoi(place.c_str() + 7);
+  const unsigned long shift =
+      std::strtoul(place.substr(std::min<size_t>(place.size(), 7)).c_str(), nullptr, 10);
+  if (place.rfind("config:", 0) != 0 || shift > 63) return std::nullopt;
+  return std::strtoull(term->c_str() + equals + 1, nullptr, 0) << shift;
 }
 
 double unit_of(const Pmu& pmu, const std::string& event) {

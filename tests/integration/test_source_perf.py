@@ -126,6 +126,15 @@ def test_events_in_another_unit_or_without_a_scale_are_left_out(
     assert [row.id for row in found_in(tree).channels] == ["package-0"]
 
 
+@pytest.mark.parametrize("place", ["config:99", "config1:0-7", ""])
+def test_an_event_in_a_place_that_is_not_known_is_left_out(tmp_path: Path, place: str) -> None:
+    tree = write_tree(tmp_path, pmu({"energy-pkg": (CLOCK, WATT)}) | topology({0: (0, 0)}))
+    (tree / PMU / "power/format/event").write_text(f"{place}\n")
+    found = found_in(tree)
+    assert (found.available, found.channels) == (False, [])
+    assert "names no energy event that can be used" in found.reason
+
+
 def test_a_processor_that_goes_away_is_a_gap(tmp_path: Path, allowed: None) -> None:
     """The kernel then answers with an end of file, as /dev/null does."""
     files = pmu({"energy-pkg": (CLOCK, 25 * WATT)}) | topology({0: (0, 0)})
