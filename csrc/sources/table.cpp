@@ -2,15 +2,16 @@
 
 namespace pyprof {
 
-// In order of preference. An explicit list, because static initialisers vanish from a static library.
+// In order of preference. An explicit list, because static initialisers vanish from a static
+// library.
 const std::vector<SourceEntry>& source_table() {
   static const std::vector<SourceEntry> table = {
-      {"rapl-perf", find_perf},
-      {"rapl-powercap", find_powercap},
-      {"nvml", find_nvml},
-      {"hwmon", find_hwmon},
-      {"cray", find_cray},
-      {"meter", find_meter},
+      {"rapl-perf", find_perf},          // counters of x86 processors, by system call
+      {"rapl-powercap", find_powercap},  // the same, by files
+      {"nvml", find_nvml},               // NVIDIA GPUs
+      {"hwmon", find_hwmon},             // AMD and Intel GPUs, Grace, Jetson
+      {"cray", find_cray},               // nodes of HPE Cray
+      {"meter", find_meter},             // an external meter
   };
   return table;
 }

@@ -15,7 +15,8 @@ Found find_hwmon(const Places& places);
 Found find_cray(const Places& places);
 Found find_meter(const Places& places);
 
-// A modelled gauge from the utilisation of the GPU with the channel's uuid; null if it can't be read.
+// A modelled gauge from the utilisation of the GPU with the channel's uuid; null if it can't be
+// read.
 std::unique_ptr<Unit> nvml_utilisation(const Places& places, const Channel& channel, double idle_w,
                                        double design_w);
 

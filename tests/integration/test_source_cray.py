@@ -87,7 +87,7 @@ def test_node_and_parts_in_joules(tmp_path: Path) -> None:
     ids = {"node": "", "node/cpu": "cpu_", "node/memory": "memory_", "node/accel1": "accel1_"}
     for channel, name in ids.items():
         row = report.channels[channel]
-        assert row.mean_w == pytest.approx(POWERS_W[name], rel=0.04)
+        assert row.mean_w == pytest.approx(POWERS_W[name], rel=0.08)
         assert (row.quality, row.method) == ("measured", "counter")
     period_s = report.channels["node"].update_period_s
     assert period_s == pytest.approx(0.1, rel=0.1)

@@ -123,7 +123,7 @@ def test_a_sleeping_gpu_is_not_read_until_it_wakes(tmp_path: Path) -> None:
     report = prof.report()
     assert sensor.stat().st_atime_ns != 0
     row = report.channels["amdgpu0"]
-    assert row.coverage == pytest.approx(0.6 / report.run.duration_s, abs=0.2)
+    assert row.coverage == pytest.approx(0.6 / report.run.duration_s, abs=0.25)
     assert row.mean_w == pytest.approx(50.0, rel=1e-3)
     assert "amdgpu0 sleeps" in next(e.text for e in report.events if e.kind == "note")
 
