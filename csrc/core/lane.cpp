@@ -295,11 +295,10 @@ bool LaneThread::settle(int64_t now_ns) {
   for (const Slot& slot : slots_) {
     for (const ChannelState& channel : slot.channels) {
       if (channel.last_read_ns < from) return false;
-      const int64_t fresh = slot.pacer.period_ns() > 0 ? slot.pacer.period_ns() : 0;
-      if (channel.kind == Kind::kCounter &&
-          channel.changed_at_ns + std::min(fresh, 5 * kNsPerMs) < from) {
-        return false;
-      }
+      // A value that is at most one fast update old says enough; a slow sensor's next one is due.
+      const int64_t period = slot.pacer.period_ns();
+      const int64_t age = period < 5 * kNsPerMs ? period : 0;
+      if (channel.kind == Kind::kCounter && channel.changed_at_ns + age < from) return false;
     }
   }
   return true;

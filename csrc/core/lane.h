@@ -51,7 +51,6 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
  public:
   LaneThread(std::string name, Lane lane, Pace pace);
   void add(std::unique_ptr<Unit> unit, uint32_t first_index, size_t capacity);
-  bool empty() const { return slots_.empty(); }
   const std::string& name() const { return name_; }
 
   void start();

@@ -27,21 +27,30 @@ Sampler::Sampler(std::vector<std::unique_ptr<Unit>> units, int64_t interval_ns) 
   for (const auto& unit : units) channels += unit->channels().size();
   const size_t capacity = std::clamp<size_t>(
       kRingBytes / sizeof(Change) / 2 / std::max<size_t>(channels, 1), 1024, 65536);
-  auto files = std::make_shared<LaneThread>("pyprof-files", Lane::kFiles,
-                                            pace_of(Lane::kFiles, interval_ns));
-  auto vendor = std::make_shared<LaneThread>("pyprof-vendor", Lane::kVendor,
-                                             pace_of(Lane::kVendor, interval_ns));
   uint32_t index = 0;
   for (auto& unit : units) {
     const auto count = static_cast<uint32_t>(unit->channels().size());
-    (unit->lane() == Lane::kFiles ? files : vendor)->add(std::move(unit), index, capacity);
+    lane_for(*unit, interval_ns).add(std::move(unit), index, capacity);
     index += count;
-  }
-  for (auto& lane : {files, vendor}) {
-    if (!lane->empty()) lanes_.push_back(lane);
   }
   sequence_.assign(channels, 0);
   drained_read_ns_.assign(channels, 0);
+}
+
+// Files share a thread, and so do a vendor's devices when they are read blindly, all at once. At
+// their own pace devices seldom share a wake, so each has a thread: one that hangs delays no other.
+LaneThread& Sampler::lane_for(const Unit& unit, int64_t interval_ns) {
+  const bool vendor = unit.lane() == Lane::kVendor;
+  const bool own = vendor && interval_ns == 0;
+  const std::string name = "pyprof-" + (own      ? unit.channels().front().id
+                                        : vendor ? "vendor"
+                                                 : "files");
+  for (auto& lane : lanes_) {
+    if (lane->name() == name) return *lane;
+  }
+  lanes_.push_back(
+      std::make_shared<LaneThread>(name, unit.lane(), pace_of(unit.lane(), interval_ns)));
+  return *lanes_.back();
 }
 
 Sampler::~Sampler() {

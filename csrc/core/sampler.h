@@ -52,6 +52,7 @@ class Sampler {
   SamplerStats stats() const;
 
  private:
+  LaneThread& lane_for(const Unit& unit, int64_t interval_ns);
   bool inherited() const;  // in the child of a fork, where the threads do not exist
   std::vector<std::shared_ptr<LaneThread>> lanes_;
   std::vector<uint64_t> sequence_;
