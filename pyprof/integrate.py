@@ -172,7 +172,8 @@ def _event(recording: Recording, incident: Incident, start_ns: int) -> Event:
 
 
 def _overhead(recording: Recording) -> Overhead:
-    stats = recording.stats
+    """What sampling cost; not known before the end, as the sampler's counts lag behind."""
+    stats = recording.stats if recording.complete else {}
     cpu_s = stats.get("cpu_s")
     duration_s = (recording.end_ns - recording.start_ns) / host.NS_PER_S
     return Overhead(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import os
 import sqlite3
 import stat
@@ -253,6 +254,46 @@ def fold(folder: Path, out: Path, *, overwrite: bool = False) -> Path:
         ) from None
     remove(folder)
     return out
+
+
+def fold_remains(named: Path) -> Path | None:
+    """Fold what a dead run left, where ``named`` is the recording or its folder; else None.
+
+    Only what surely nobody writes to any more is folded, and only where that can be written.
+    """
+    name = named.name.removesuffix(FOLDER_SUFFIX)
+    if not name:
+        return None
+    out = named.with_name(name)
+    folder = folder_of(out)
+    if not (folder / NODE_FILE).is_file() or os.path.lexists(out):
+        return None
+    files = (folder / NODE_FILE, *folder.glob(f"{STAGES_PREFIX}*.pyprof"))
+    if not (all(map(_is_left_alone, files)) and _may_change(folder)):
+        return None
+    return fold(folder, out)
+
+
+def _is_left_alone(file: Path) -> bool:
+    """Whether the guard can be taken. Where there are no locks that is never sure."""
+    if container.is_being_written(file):
+        return False
+    try:
+        probe = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(probe)
+
+
+def _may_change(folder: Path) -> bool:
+    """Whether files in the folder and beside it may be made and removed."""
+    return all(os.access(each, os.W_OK | os.X_OK) for each in (folder, folder.parent))
 
 
 def _copy(node: Path, joined: Recording, target: sqlite3.Connection) -> None:

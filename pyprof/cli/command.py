@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -13,9 +14,10 @@ from typing import Any, NoReturn
 
 from pyprof.cli import VERBS
 from pyprof.errors import PyprofError, UsageError
-from pyprof.export.terminal import say, write
+from pyprof.export.terminal import drop_output, say, write
 
 DISTRIBUTION = "pyprof-energy"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _EXAMPLES = """\
 examples:
   pyprof run -- python train.py             measure a command
@@ -62,6 +64,11 @@ def run_command(argv: Sequence[str] | None, interrupt: Any) -> int:
     except Exception as error:
         if os.environ.get("PYPROF_DEBUG") == "1":
             raise
+        if isinstance(error, OSError) and error.errno in _FULL:
+            drop_output()
+            fault = PyprofError(f"the output can't be written: {os.strerror(error.errno)}")
+            say(str(fault))
+            return _error_status(verb, fault)
         fault = PyprofError(f"a fault of pyprof itself: {type(error).__name__}: {error}")
         say(f"{fault} (PYPROF_DEBUG=1 shows where)")
         return _error_status(verb, fault)
@@ -138,8 +145,7 @@ def _die_quietly(number: int) -> int:
     """Ends by the signal, as a program without a word for it does."""
     from pyprof.launch import die_by
 
-    if number == signal.SIGPIPE and sys.stdout is not None:
-        # What is left in the buffer has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if number == signal.SIGPIPE:
+        drop_output()
     die_by(number)
     return 128 + number

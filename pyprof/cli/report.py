@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyprof.cli import options
-from pyprof.errors import UsageError
-from pyprof.export.terminal import usable_width, wants_colour, write
+from pyprof.errors import PyprofError, UsageError
+from pyprof.export.terminal import say, usable_width, wants_colour, write
 
 if TYPE_CHECKING:
     from pyprof.carbon import Scenario
     from pyprof.energy import EnergyReport
+    from pyprof.recording import Recording
 
 NAME = "report"
 HELP = "Account for a recording again: any zone, any PUE, as text or JSON."
@@ -22,7 +24,9 @@ examples:
   pyprof report train.pyprof
   pyprof report train.pyprof --zone DE --pue 1.3
   pyprof report train.pyprof --json | jq .total.energy_kwh
-  pyprof report train.pyprof.d              a run that was cut short
+
+Of a run that died before its end train.pyprof.d is left: 'pyprof report train.pyprof' makes
+train.pyprof of it, once nothing writes to it any more.
 """
 
 
@@ -41,8 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the report."""
-    from pyprof.recording import load
-
     if args.file is None and args.json not in (None, "-"):
         args.file, args.json = args.json, "-"  # pyprof report --json FILE
     if args.file is None:
@@ -50,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     if args.stages is not None and args.stages < 1:
         raise UsageError(f"--stages must be at least 1, not {args.stages}")
     scenario = options.scenario(args)
-    report = price(load(args.file).report(), scenario)
+    if args.json not in (None, "-") and os.path.realpath(args.json) == os.path.realpath(args.file):
+        raise UsageError(f"{args.json} is the recording itself: give the JSON another name")
+    report = price(_load(args.file).report(), scenario)
     if args.json is None:
         write(sys.stdout, _text(report, args, scenario))
     else:
@@ -58,6 +62,22 @@ def run(args: argparse.Namespace) -> int:
 
         _write_json(args.json, report_json(report), args.force)
     return 0
+
+
+def _load(name: str) -> Recording:
+    """The recording; what a dead run left behind becomes the one file that it was to be."""
+    from pyprof.recording import FOLDER_SUFFIX, load
+    from pyprof.runfolder import fold_remains
+
+    try:
+        folded = fold_remains(Path(name))
+    except PyprofError as error:
+        say(str(error))
+        folded = None
+    if folded is not None:
+        say(f"the run of {folded} was cut short: what it left is now in that file")
+    file = name.removesuffix(FOLDER_SUFFIX)
+    return load(file if not os.path.lexists(name) and os.path.isfile(file) else name)
 
 
 def price(report: EnergyReport, scenario: Scenario) -> EnergyReport:

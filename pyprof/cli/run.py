@@ -8,14 +8,22 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyprof.cli import options
 from pyprof.energy import PHASES
 from pyprof.errors import PyprofError, UsageError
-from pyprof.export.terminal import MAX_WIDTH, MIN_WIDTH, say, usable_width, wants_colour, write
+from pyprof.export.terminal import (
+    MAX_WIDTH,
+    MIN_WIDTH,
+    drop_output,
+    say,
+    usable_width,
+    wants_colour,
+    write,
+)
 from pyprof.launch import (
     Ending,
     LaunchError,
@@ -92,7 +100,7 @@ def split_command(words: Sequence[str]) -> tuple[list[str], list[str]]:
             return list(words[:index]), list(words[index + 1 :])
         if word in ("-m", "-c") or not word.startswith("-"):
             return list(words[:index]), list(words[index:])
-        index += 2 if _takes_next(word) else 1
+        index += 2 if _takes_next(word) and words[index + 1 : index + 2] != ["--"] else 1
     return list(words), []
 
 
@@ -137,6 +145,8 @@ def _output(args: argparse.Namespace) -> Path:
     for each in (name, args.json):
         if each and each != "-" and not args.force and _is_regular(each):
             raise UsageError(f"{each} exists: give another name, or -f to overwrite it")
+    if args.json and os.path.realpath(args.json) == os.path.realpath(name):
+        raise UsageError(f"{name} can't be both the recording and its JSON: give two names")
     if not args.force and os.path.isdir(f"{name}.d"):
         raise UsageError(
             f"{name}.d is left of a run that was cut short: 'pyprof report {name}' reads it; "
@@ -210,31 +220,39 @@ class _Measuring:
             _complain("the empty recording stays", error)
 
     def finish(self, ending: Ending) -> None:
-        """Stops, folds the recording, and tells what it holds."""
-        if self._session is None:
+        """Stops, folds the recording, and tells what it holds: no step hinders the next."""
+        session = self._session
+        if session is None:
             return
         try:
-            self._session.stop(ending.exit_status, ending.signal)
-            written = self._session.fold()
-            self._tell(self._session.recording.report(), written)
+            _step(
+                "the recording could not be ended",
+                lambda: session.stop(ending.exit_status, ending.signal),
+            )
+            written = _step("the recording stays in its folder", session.fold)
+            _step("the report could not be made", lambda: self._tell(session.recording.report()))
+            self._point_to(written)
         except KeyboardInterrupt:
             say(f"interrupted: 'pyprof report {self._out}' makes the report")
-        except BrokenPipeError:
-            pass
-        except Exception as error:
-            _complain("the report could not be made", error)
 
-    def _tell(self, energy: EnergyReport, written: Path | None) -> None:
-        """JSON where asked, the report on stderr, and what to do next."""
+    def _tell(self, energy: EnergyReport) -> None:
+        """JSON where asked, and the report on stderr."""
+        priced = _step("the carbon could not be computed", lambda: self._price(energy))
+        report = energy if priced is None else priced
+        if self._args.json is not None:
+            _step("the JSON could not be made", lambda: _write_json(self._args.json, report))
+        if not self._args.quiet:
+            write(sys.stderr, "\n" + self._text(report))
+
+    def _price(self, energy: EnergyReport) -> EnergyReport:
+        """With its footprint, if a place is set."""
         from pyprof.cli.report import price
 
-        report = price(energy, self._scenario)
-        if self._args.json is not None:
-            _write_json(self._args.json, report)
-        if self._args.quiet:
-            return
-        write(sys.stderr, "\n" + self._text(report))
-        if written is not None:
+        return price(energy, self._scenario)
+
+    def _point_to(self, written: Path | None) -> None:
+        """Where the recording is and what to do with it."""
+        if written is not None and not self._args.quiet:
             shown = os.path.relpath(written)
             say(f"recorded in {shown}; for another grid: pyprof report {shown} --zone Z")
 
@@ -264,7 +282,24 @@ def _write_json(target: str, report: EnergyReport) -> None:
         with open(target, "w", encoding="ascii") as file:
             file.write(text)
     except OSError as error:
-        say(f"{target} can't be written: {os.strerror(error.errno or 0)}")
+        if target == "-":
+            drop_output()
+        shown = "stdout" if target == "-" else target
+        say(f"{shown} can't be written: {os.strerror(error.errno or 0)}")
+
+
+_T = TypeVar("_T")
+
+
+def _step(what: str, action: Callable[[], _T]) -> _T | None:
+    """What ``action`` gives; a failure costs one sentence that begins with ``what``."""
+    try:
+        return action()
+    except BrokenPipeError:  # nobody reads any more
+        return None
+    except Exception as error:
+        _complain(what, error)
+        return None
 
 
 def _complain(what: str, error: Exception) -> None:

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import TextIO
 
-MIN_WIDTH = 72
+MIN_WIDTH = 60
 MAX_WIDTH = 100
 
 # Bidirectional overrides and isolates reorder what follows; line separators split a row.
@@ -32,7 +32,7 @@ def wants_colour(stream: TextIO | None, environ: Mapping[str, str] | None = None
 
 
 def usable_width() -> int:
-    """Columns to write in, never outside 72 to 100."""
+    """Columns to write in, never outside 60 to 100."""
     columns = shutil.get_terminal_size((MAX_WIDTH, 24)).columns
     return max(MIN_WIDTH, min(MAX_WIDTH, columns))
 
@@ -98,6 +98,12 @@ def write(stream: TextIO | None, text: str) -> None:
         text = text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
     stream.write(text)
     stream.flush()
+
+
+def drop_output() -> None:
+    """Forgets what stdout still holds: it has nowhere to go, and the end would try it again."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(sentence: str) -> None:
