@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyprof import bus, model
+from pyprof import bus, model, surroundings
 from pyprof.energy import Source
 from pyprof.errors import SamplerError, UsageError
 from pyprof.visible import Gpu, owned_gpus
@@ -127,12 +127,13 @@ class _Survey:
         self._sources: list[Source] = []
         self._notes: list[str] = []
         self._modelled: list[str] = []
+        around = surroundings.look() if look.sysfs == "/sys" else None
         for found in self._hardware.found:
             self._unmeasured.extend(found.unreadable)
             self._notes.extend(found.notes)
-            self._sources.append(
-                Source(found.name, found.available, found.reason or None, found.remedy or None)
-            )
+            remedy = found.remedy or None
+            remedy = around.remedy(remedy) if around else remedy
+            self._sources.append(Source(found.name, found.available, found.reason or None, remedy))
 
     def machine(self) -> Machine:
         """What the survey has come to."""
