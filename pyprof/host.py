@@ -67,6 +67,28 @@ def hostname() -> str | None:
     return socket.gethostname() or None
 
 
+def cpu_name() -> str | None:
+    """The processor's own name for itself."""
+    return _field("/proc/cpuinfo", "model name")
+
+
+def memory_kib() -> str | None:
+    """The memory that the kernel has, KiB."""
+    words = (_field("/proc/meminfo", "MemTotal") or "").split()
+    return words[0] if words and words[0].isdigit() else None
+
+
+def facts() -> dict[str, str]:
+    """What a recording keeps of the machine; what is not known is left out."""
+    found = {
+        "cpu": cpu_name(),
+        "memory_kib": memory_kib(),
+        "kernel": _line("/proc/sys/kernel/osrelease"),
+        "nvidia_driver": _line("/sys/module/nvidia/version"),
+    }
+    return {name: text for name, text in found.items() if text is not None}
+
+
 def monotonic_offset_ns() -> int:
     """What this process' time namespace adds to the host's CLOCK_MONOTONIC."""
     try:
@@ -86,6 +108,16 @@ def program_name() -> str:
     if name in ("", "-c", "-m"):
         name = os.path.basename(sys.executable or "") or "python"
     return name
+
+
+def _field(path: str, name: str) -> str | None:
+    """The first value of that name in a file of ``name: value`` lines."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            values = (line.partition(":")[2].strip() for line in file if line.startswith(name))
+            return next(values, None) or None
+    except OSError:
+        return None
 
 
 def _line(path: str) -> str | None:

@@ -44,14 +44,19 @@ class Session:
         folder: bool = False,
         overwrite: bool = False,
         argv: Sequence[str] | None = None,
+        kept: str | None = None,
     ) -> None:
-        """``folder``: the run of a command; stages come from its processes, not from this one."""
+        """``folder``: the run of a command; stages come from its processes, not from this one.
+
+        ``kept`` is the scenario that the recording keeps (``pyprof.carbon.keep_text``).
+        """
         self._look = look
         self._interval_ns = interval_ns(interval_s)
         self.out = None if out is None else Path(os.path.abspath(out))
         self.phase = phase
         self._command = command if command is not None else host.program_name()
         self._argv = None if argv is None else json.dumps(list(argv))
+        self._kept = kept
         self._overwrite = overwrite
         self.folder: Path | None = None
         self._wants_folder = folder
@@ -216,6 +221,7 @@ class Session:
             "pyprof_version": pyprof.__version__,
             "scope": self._machine.scope,
             "interval_ns": str(self._interval_ns),
+            **host.facts(),
         }
         notes = [Incident(process.mono_ns, "note", -1, 1, note) for note in self._machine.notes]
         return Head(

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyprof
+from pyprof import inventory, surroundings
 from pyprof.cli import options
 from pyprof.cli.command import DISTRIBUTION
 from pyprof.energy import Source
 from pyprof.export import figure
-from pyprof.export.lines import Page, bullet, note
+from pyprof.export.lines import INDENT, Page, bullet, note, wrap
 from pyprof.export.table import Column, draw
 from pyprof.export.terminal import clean, paint, usable_width, wants_colour, write
+from pyprof.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from pyprof import _native
@@ -40,6 +42,7 @@ exit status: 0 if at least one sensor of the hardware is readable, 1 if none is,
 SCHEMA = "pyprof.doctor/1"
 _NOT_HARDWARE = ("modelled", "replay")
 _POWERCAP = "rapl-powercap"
+_GIB = 2**30
 _WINDOWS = 8
 _WINDOW_S = 0.15
 _RULE_FILE = "/etc/udev/rules.d/90-powercap.rules"
@@ -71,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
     look = options.look(args)
     machine = open_machine(look)
-    findings = _findings(machine, _try(machine, look))
+    findings = _findings(machine, _try(machine, look), inventory.take(gpus=look.nvml is None))
     if args.json:
         import json
 
@@ -85,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 # -- looking ---------------------------------------------------------------------------------------
 
 
-def _findings(machine: Machine, trial: Trial) -> dict[str, Any]:
+def _findings(machine: Machine, trial: Trial, parts: inventory.Inventory) -> dict[str, Any]:
     """Everything found, as plain values."""
     sources = [_source(source, machine, trial) for source in machine.sources]
     return {
@@ -94,12 +97,13 @@ def _findings(machine: Machine, trial: Trial) -> dict[str, Any]:
         "host": platform.node() or None,
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "python": platform.python_version(),
+        "inventory": asdict(parts),
         "readable": any(row["channels"] for row in sources if row["name"] not in _NOT_HARDWARE),
         "scope": machine.scope,
         "sources": sources,
         "channels": [_channel(row, trial) for row in machine.channels],
         "unmeasured": [_channel(row, trial) for row in machine.unmeasured],
-        "notes": [*machine.notes, *_surroundings()],
+        "notes": [*machine.notes, *_surroundings(surroundings.look())],
         "shadowed": list(_shadows()),
     }
 
@@ -196,44 +200,21 @@ def _periods(machine: Machine, frames: bytes, start_ns: int) -> dict[str, float]
 # -- surroundings ----------------------------------------------------------------------------------
 
 
-def _surroundings() -> Iterator[str]:
+def _surroundings(around: Surroundings) -> Iterator[str]:
     """What stands between this process and the hardware."""
-    if " hypervisor " in f" {_flags()} ":
+    if around.virtual:
         yield (
             "virtual machine: its host hides RAPL, and a model sees only the threads given to it; "
             "for measured figures run on the host"
         )
-    if kind := _container():
-        yield f"container ({kind}): the runtime may hide /sys/devices/virtual/powercap and GPUs"
+    if around.container:
+        yield (
+            f"container ({around.container}): its runtime may hide "
+            "/sys/devices/virtual/powercap and GPUs, and only its host can change that"
+        )
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PYPROF_SYSFS", "PYPROF_NVML"):
         if name in os.environ:
             yield f"{name}={os.environ[name]} is set"
-
-
-def _flags() -> str:
-    """The CPU's flags."""
-    for line in _text("/proc/cpuinfo").splitlines():
-        if line.startswith("flags"):
-            return line.partition(":")[2].strip()
-    return ""
-
-
-def _container() -> str | None:
-    """The kind of container, as far as it tells."""
-    for file, kind in (("/.dockerenv", "Docker"), ("/run/.containerenv", "Podman")):
-        if os.path.exists(file):
-            return kind
-    first = _text("/proc/1/environ")
-    named = next((word for word in first.split("\0") if word.startswith("container=")), "")
-    return named.partition("=")[2] or ("Kubernetes" if "KUBERNETES_PORT" in os.environ else None)
-
-
-def _text(path: str) -> str:
-    """A small file, or nothing."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _shadows() -> Iterator[str]:
@@ -275,7 +256,7 @@ def _page(found: Mapping[str, Any], page: Page) -> list[str]:
     """The findings for people."""
     head = f"pyprof {found['pyprof_version']} · {found['system']} · Python {found['python']}"
     sections = (
-        [clean(head)],
+        [clean(head), *_inventory_lines(found["inventory"], page)],
         _source_lines(found["sources"], page),
         _channel_lines(found["channels"], page),
         _listed(
@@ -298,6 +279,24 @@ def _page(found: Mapping[str, Any], page: Page) -> list[str]:
     )
     lines = [line for section in sections if section for line in (*section, "")]
     return lines[:-1]
+
+
+def _inventory_lines(parts: Mapping[str, Any], page: Page) -> list[str]:
+    """The machine in a few words, then its GPUs."""
+    cores, threads, memory_bytes = parts["cores"], parts["threads"], parts["memory_bytes"]
+    words = (
+        parts["cpu"],
+        None if cores is None else f"{cores} core{'s' * (cores != 1)}",
+        None if threads is None else f"{threads} thread{'s' * (threads != 1)}",
+        None if memory_bytes is None else f"{memory_bytes / _GIB:.1f} GiB of memory",
+        None if parts["nvidia_driver"] is None else f"NVIDIA driver {parts['nvidia_driver']}",
+    )
+    lines = wrap(clean(" · ".join(word for word in words if word)), "", INDENT, page.width)
+    for index, gpu in enumerate(parts["gpus"]):
+        lines += wrap(clean(f"GPU {index}: {gpu['name']}, {gpu['uuid']}"), "", INDENT, page.width)
+    return [line for line in lines if line] + [
+        line for text in parts["notes"] for line in wrap(clean(text), "", INDENT, page.width)
+    ]
 
 
 def _source_lines(sources: Sequence[Mapping[str, Any]], page: Page) -> list[str]:
