@@ -59,7 +59,7 @@ def digits(value: float, doubt: float | None) -> str:
 
     One digit of its own is always there: what is small beside its doubt is not zero.
     """
-    decimals = _decimals(value, _MOST_DIGITS)
+    decimals = _decimals(value, _MOST_DIGITS) if value or not doubt else _decimals(doubt, 2)
     if doubt:
         decimals = min(decimals, _decimals(doubt, 2))
         decimals = max(decimals, _decimals(value, 1)) if value else decimals

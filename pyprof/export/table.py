@@ -24,15 +24,23 @@ class Column:
     point: bool = False
 
 
-def draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Head and rows, each at most ``width`` columns wide. Empty columns are left out."""
+def draw(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    name_width: int = _NAME_WIDTH,
+) -> list[str]:
+    """Head and rows, each at most ``width`` columns wide. Empty columns are left out.
+
+    The first column is cut to ``name_width`` before another one is left out.
+    """
     rows = _align_points(columns, rows)
     kept = [index for index in range(len(columns)) if index == 0 or any(row[index] for row in rows)]
     sizes = [
         max(text_width(line[index]) for line in (_titles(columns), *rows))
         for index in range(len(columns))
     ]
-    name_need = min(sizes[0], _NAME_WIDTH)
+    name_need = min(sizes[0], name_width)
     while _used(sizes, kept) + name_need > width and (spare := _next_to_leave(columns, kept)):
         kept.remove(spare)
     sizes[0] = max(8, min(sizes[0], width - _used(sizes, kept)))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pyprof.energy import Channel, EnergyReport, Event, Stage
+from pyprof.energy import Channel, EnergyReport, Event, Source, Stage
 from pyprof.export import figure
 from pyprof.export.lines import INDENT, Page, bullet, labelled, note, wrap
 from pyprof.export.stagetree import Node, stage_tree
@@ -16,6 +16,7 @@ from pyprof.export.terminal import MAX_WIDTH, clean, paint
 
 DEFAULT_STAGES = 20
 _EVENTS_SHOWN = 8
+_DEVICE_WIDTH = 28
 _STYLE = {"measured": "green", "derived": "green", "modelled": "yellow"}
 
 
@@ -94,6 +95,8 @@ def _headline(report: EnergyReport, page: Page) -> list[str]:
 def _parts(report: EnergyReport, scale: figure.Scale, page: Page) -> str:
     """Measured, derived and modelled energy apart, and how many channels have none."""
     total = report.total
+    if len(total.by_quality) == 1 and not total.unmeasured:
+        return _whole(next(iter(total.by_quality)), report, scale, page)
     parts = [
         paint(_part(quality, report, scale), _STYLE[quality], page.colour)
         for quality in _STYLE
@@ -102,6 +105,17 @@ def _parts(report: EnergyReport, scale: figure.Scale, page: Page) -> str:
     if total.unmeasured:
         parts.append(paint(f"not measured: {_names(total.unmeasured)}", "red", page.colour))
     return " · ".join(parts)
+
+
+def _whole(quality: str, report: EnergyReport, scale: figure.Scale, page: Page) -> str:
+    """How the total is known where all of it is known in one way."""
+    words = {"derived": ": integrated from readings of power"}.get(quality, "")
+    if quality == "modelled":
+        low, high = report.total.low_j, report.total.high_j
+        doubt = figure.half_width(report.total.energy_j or 0.0, low, high)
+        ends = f"{figure.cell(low, doubt, scale)} to {figure.cell(high, doubt, scale)}"
+        words = f": an estimate from load and design power, {ends} {scale.unit}"
+    return paint(f"all of it {quality}{words}", _STYLE.get(quality, "yellow"), page.colour)
 
 
 def _names(ids: Sequence[str]) -> str:
@@ -237,7 +251,7 @@ _STAGE_COLUMNS = (
     Column("share"),
     Column("self", point=True, leave=2),
     Column("carbon", point=True, leave=5),
-    Column("measured", leave=1),
+    Column("by sensor", leave=1),
 )
 
 
@@ -365,7 +379,7 @@ def _components(report: EnergyReport, page: Page) -> list[str]:
     scale = figure.energy_scale(max(row.energy_j or 0.0 for row in channels))
     columns = _with_units(_COMPONENT_COLUMNS, {"energy": scale.unit})
     rows = [_component_cells(row, scale) for row in _nested(channels)]
-    head, *body = draw(columns, rows, page.width)
+    head, *body = draw(columns, rows, page.width, _DEVICE_WIDTH)
     lines = [paint(head, "bold", page.colour), *body]
     if not all(row.counted for row in channels):
         lines += note("( ) part of another row or of no total: not added", page)
@@ -386,13 +400,18 @@ def _nested(channels: Sequence[Channel]) -> Iterator[Channel]:
             yield from (inner for inner in channels if inner.parent == row.id)
 
 
+def _device(row: Channel) -> str:
+    """The device's name without the id that stands beside it."""
+    return row.device.removesuffix(row.id).rstrip()
+
+
 def _component_cells(row: Channel, scale: figure.Scale) -> list[str]:
     """One channel as text."""
     energy_j = row.energy_j or 0.0
     doubt = figure.half_width(energy_j, row.low_j, row.high_j)
     energy = figure.cell(row.energy_j, doubt, scale)
     return [
-        INDENT * (row.parent is not None) + clean(f"{row.id}  {row.device}".rstrip()),
+        INDENT * (row.parent is not None) + clean(f"{row.id}  {_device(row)}".rstrip()),
         energy if row.counted else f"({energy})",
         figure.bounds(row.energy_j, row.low_j, row.high_j, scale),
         figure.power(row.mean_w),
@@ -461,6 +480,7 @@ def _advice(report: EnergyReport, page: Page) -> list[str]:
 
 # A driver is no advice where there is no device.
 _DOMAIN_OF = {"rapl-perf": "package", "rapl-powercap": "package", "nvml": "gpu"}
+_MODELS = "modelled"
 
 
 def _advise(report: EnergyReport) -> Iterator[str]:
@@ -470,15 +490,26 @@ def _advise(report: EnergyReport) -> Iterator[str]:
     for source in report.sources:
         domain = _DOMAIN_OF.get(source.name)
         helps = domain is None or domain in blind
-        if not source.available and source.remedy and source.name not in told and helps:
-            why = f" ({clean(source.reason)})" if source.reason else ""
-            yield f"{clean(source.name)} is not readable{why}: {clean(source.remedy)}"
+        if not source.available and source.name not in told and helps:
+            yield from _mend(source, report)
     if any(not row.resolved and row.path for row in report.stage_rows):
         yield "stages marked ~ need to last longer, or to be put in one longer stage"
     if any((row.coverage or 1.0) < 0.95 for row in report.channel_rows if row.counted):
         yield "some readings are missing for over 5 % of the run: see Events"
     if "modelled" in report.total.by_quality:
         yield "modelled parts are estimates from load: pyprof doctor says what could be read here"
+
+
+def _mend(source: Source, report: EnergyReport) -> Iterator[str]:
+    """Why a source gives nothing, and what helps; silence where neither is of use."""
+    reason, remedy = clean(source.reason or ""), clean(source.remedy or "")
+    if source.name == _MODELS:
+        if remedy and report.total.unmeasured:
+            yield f"for an estimate of {_names(report.total.unmeasured)}: {remedy}"
+    elif remedy:
+        yield f"{clean(source.name)} is not readable{f' ({reason})' if reason else ''}: {remedy}"
+    elif "(errno" in reason:
+        yield f"{clean(source.name)} is not readable: {reason}"
 
 
 def _overhead(report: EnergyReport, page: Page) -> list[str]:

@@ -68,7 +68,7 @@ def test_lines_fit_and_lose_nothing(words: list[str], width: int) -> None:
 
 @given(
     st.lists(st.tuples(NAMES.map(clean), AMOUNTS, AMOUNTS, AMOUNTS), min_size=1, max_size=8),
-    st.integers(min_value=72, max_value=100),
+    st.integers(min_value=60, max_value=100),
 )
 def test_tables_fit_any_width(rows: list[tuple[str, float, float, float]], width: int) -> None:
     columns = (Column("name"), Column("a", point=True), Column("b", leave=1), Column("c", leave=2))

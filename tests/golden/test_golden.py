@@ -27,7 +27,7 @@ REPORTS: dict[str, Callable[[], EnergyReport]] = {
     "modelled": sample.modelled_report,
     "unknown": sample.unknown_report,
 }
-WIDTHS = (100, 72)
+WIDTHS = (100, 60)
 
 
 def outputs(name: str) -> dict[str, str]:
