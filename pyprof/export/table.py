@@ -9,6 +9,7 @@ from pyprof.export.terminal import shorten, text_width
 
 _GAP = "  "
 _NAME_WIDTH = 22
+_LEAST_NAME = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,10 @@ def draw(
         max(text_width(line[index]) for line in (_titles(columns), *rows))
         for index in range(len(columns))
     ]
-    name_need = min(sizes[0], name_width)
+    name_need = max(_LEAST_NAME, min(sizes[0], name_width))
     while _used(sizes, kept) + name_need > width and (spare := _next_to_leave(columns, kept)):
         kept.remove(spare)
-    sizes[0] = max(8, min(sizes[0], width - _used(sizes, kept)))
+    sizes[0] = max(_LEAST_NAME, min(sizes[0], width - _used(sizes, kept)))
     return [_line(columns, kept, sizes, row) for row in (_titles(columns), *rows)]
 
 
