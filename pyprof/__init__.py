@@ -45,9 +45,23 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'pyprof' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    try:
+        value = getattr(import_module(home), name)
+    except ImportError as error:
+        raise _explained(error) from error
     globals()[name] = value  # the next look-up costs nothing
     return value
+
+
+def _explained(error: ImportError) -> ImportError:
+    """What to do where the native part is missing, as in a clone of the source."""
+    if "_native" not in str(error):
+        return error
+    return ImportError(
+        f"{error}: {__path__[0]} holds no native part, so it is the source and not the installed "
+        "package: run from another folder, or use python -P",
+        name="pyprof._native",
+    )
 
 
 def __dir__() -> list[str]:

@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from command_line import pyprof, signals
+from sim import ready
 
 
 def rapl_tree(folder: Path) -> Path:
@@ -94,9 +96,9 @@ def test_files_of_root_get_a_narrow_remedy(tmp_path: Path) -> None:
         "-m",
         "pyprof",
     )
-    done = pyprof("doctor", "--sysfs", tree, cwd=Path("/"), module=nobody)
-    if "Permission denied" in done.stderr or "ModuleNotFoundError" in done.stderr:
+    if pyprof("--version", cwd=Path("/"), module=nobody).returncode != 0:
         pytest.skip("this Python can't be used by nobody")
+    done = pyprof("doctor", "--sysfs", tree, cwd=Path("/"), module=nobody)
     assert done.returncode == 1, done.stderr
     text = done.stdout
     assert "energy_uj" in text
@@ -111,3 +113,47 @@ def test_text_fits_and_has_no_escapes_in_a_pipe(tmp_path: Path) -> None:
     text = pyprof("doctor", cwd=tmp_path).stdout
     assert "\x1b" not in text
     assert "Sources" in text
+
+
+def test_the_machine_is_taken_stock_of(tmp_path: Path) -> None:
+    _, found = doctor(tmp_path)
+    parts = found["inventory"]
+    assert parts["threads"] == psutil.cpu_count()
+    assert parts["memory_bytes"] == psutil.virtual_memory().total
+    assert f"{parts['memory_bytes'] / 2**30:.1f} GiB" in pyprof("doctor", cwd=tmp_path).stdout
+
+
+def test_gpus_are_listed_by_name_and_uuid(tmp_path: Path) -> None:
+    with ready.mixed_models().running(tmp_path) as machine:
+        env = {name: machine.env[name] for name in ("LD_LIBRARY_PATH", "SIM_NVML_SPEC")}
+        done = pyprof("doctor", "--json", cwd=tmp_path, env=env)
+        text = pyprof("doctor", cwd=tmp_path, env=env).stdout
+    parts = json.loads(done.stdout)["inventory"]
+    assert parts["nvidia_driver"] == machine.machine.driver
+    assert [gpu["name"] for gpu in parts["gpus"]] == [gpu.name for gpu in machine.machine.gpus]
+    for gpu in parts["gpus"]:
+        assert gpu["uuid"] in text
+
+
+def test_a_given_library_is_not_mixed_with_the_system_s(tmp_path: Path) -> None:
+    with ready.mixed_models().running(tmp_path) as machine:
+        _, found = doctor(tmp_path, "--nvml", tmp_path / "none.so")
+        assert found["inventory"]["gpus"] == []
+        assert machine.machine.gpus
+
+
+def test_a_library_that_is_none_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "libnvidia-ml.so.1").write_text("no library")
+    done = pyprof("doctor", "--json", cwd=tmp_path, env={"LD_LIBRARY_PATH": str(tmp_path)})
+    parts = json.loads(done.stdout)["inventory"]
+    assert (parts["nvidia_driver"], parts["gpus"]) == (None, [])
+    assert done.stderr == ""
+
+
+def test_no_remedy_of_this_machine_is_out_of_reach(tmp_path: Path) -> None:
+    """A guest or a container is never told to load a module or to be root."""
+    _, found = doctor(tmp_path)
+    told = " ".join(source["remedy"] or "" for source in found["sources"])
+    walls = [note for note in found["notes"] if note.startswith(("virtual", "container"))]
+    assert not (walls and "sudo modprobe" in told)
+    assert "as root" not in told

@@ -37,7 +37,11 @@ def allowed(tmp_path_factory: pytest.TempPathFactory) -> None:
     tree = tmp_path_factory.mktemp("probe")
     write_tree(tree, pmu({"energy-pkg": (CLOCK, WATT)}) | topology({0: (0, 0)}))
     done = subprocess.run(
-        [sys.executable, "-c", _PROBE, str(tree)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _PROBE, str(tree)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tree,
     )
     if done.stdout.strip():
         pytest.skip(done.stdout.strip())
@@ -224,7 +228,11 @@ def paranoid() -> str:
 
 def unprivileged(tree: Path) -> list[list[object]]:
     done = subprocess.run(
-        [sys.executable, "-c", _UNPRIVILEGED, str(tree)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _UNPRIVILEGED, str(tree)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tree,
     )
     answer: list[list[object]] = json.loads(done.stdout)
     return answer
