@@ -134,11 +134,9 @@ void bind_channel(py::module_& module) {
       .def_property_readonly("tolerance", [](const Channel& c) { return number(c.tolerance); })
       .def_property_readonly(
           "kind", [](const Channel& c) { return c.kind == Kind::kCounter ? "counter" : "gauge"; })
-      .def("replace", [](const Channel& channel, const py::kwargs& changes) {
-        return changed(channel, changes);
-      })
-      .def("__repr__",
-           [](const Channel& c) { return "<Channel " + c.id + " " + c.quality + ">"; });
+      .def("replace", [](const Channel& channel,
+                         const py::kwargs& changes) { return changed(channel, changes); })
+      .def("__repr__", [](const Channel& c) { return "<Channel " + c.id + " " + c.quality + ">"; });
 }
 
 // -- hardware -------------------------------------------------------------------------------------
@@ -160,7 +158,8 @@ struct Machine {
       : places{std::move(sysfs), std::move(proc), std::move(nvml), std::move(meter)} {
     std::vector<Found> answers;
     for (const SourceEntry& entry : source_table()) {
-      if (wanted && std::find(wanted->begin(), wanted->end(), entry.name) == wanted->end()) continue;
+      if (wanted && std::find(wanted->begin(), wanted->end(), entry.name) == wanted->end())
+        continue;
       answers.push_back(entry.find(places));
     }
     settle(answers);
@@ -205,35 +204,40 @@ void bind_hardware(py::module_& module) {
            py::kw_only(), py::arg("sysfs") = "/sys", py::arg("proc") = "/proc",
            py::arg("nvml") = "", py::arg("meter") = "", py::arg("sources") = py::none())
       .def_readonly("found", &Machine::found)
-      .def("adopt",
-           [](Machine& machine, const Channel& channel) {
-             if (!machine.hardware.replace(channel)) throw py::key_error(channel.id);
-           },
-           py::arg("channel"))
-      .def("drop",
-           [](Machine& machine, const std::string& id) {
-             if (!machine.hardware.drop(id)) throw py::key_error(id);
-           },
-           py::arg("channel_id"))
-      .def("add_load_model",
-           [](Machine& machine, const Channel& channel, double idle_w, double design_w) {
-             machine.hardware.add(load_model(machine.places, channel, idle_w, design_w));
-           },
-           py::arg("channel"), py::arg("idle_w"), py::arg("design_w"))
-      .def("add_constant_model",
-           [](Machine& machine, const Channel& channel, double power_w) {
-             machine.hardware.add(constant_model(channel, power_w));
-           },
-           py::arg("channel"), py::arg("power_w"))
-      .def("add_utilisation_model",
-           [](Machine& machine, const Channel& channel, double idle_w, double design_w) {
-             auto unit = nvml_utilisation(machine.places, channel, idle_w, design_w);
-             if (!unit) {
-               throw std::runtime_error("the utilisation of " + channel.id + " can't be read");
-             }
-             machine.hardware.add(std::move(unit));
-           },
-           py::arg("channel"), py::arg("idle_w"), py::arg("design_w"))
+      .def(
+          "adopt",
+          [](Machine& machine, const Channel& channel) {
+            if (!machine.hardware.replace(channel)) throw py::key_error(channel.id);
+          },
+          py::arg("channel"))
+      .def(
+          "drop",
+          [](Machine& machine, const std::string& id) {
+            if (!machine.hardware.drop(id)) throw py::key_error(id);
+          },
+          py::arg("channel_id"))
+      .def(
+          "add_load_model",
+          [](Machine& machine, const Channel& channel, double idle_w, double design_w) {
+            machine.hardware.add(load_model(machine.places, channel, idle_w, design_w));
+          },
+          py::arg("channel"), py::arg("idle_w"), py::arg("design_w"))
+      .def(
+          "add_constant_model",
+          [](Machine& machine, const Channel& channel, double power_w) {
+            machine.hardware.add(constant_model(channel, power_w));
+          },
+          py::arg("channel"), py::arg("power_w"))
+      .def(
+          "add_utilisation_model",
+          [](Machine& machine, const Channel& channel, double idle_w, double design_w) {
+            auto unit = nvml_utilisation(machine.places, channel, idle_w, design_w);
+            if (!unit) {
+              throw std::runtime_error("the utilisation of " + channel.id + " can't be read");
+            }
+            machine.hardware.add(std::move(unit));
+          },
+          py::arg("channel"), py::arg("idle_w"), py::arg("design_w"))
       .def("add_replay", &add_replay, py::arg("channel"), py::arg("segments"), py::arg("repeat"),
            py::kw_only(), py::arg("sensor_period_ns"), py::arg("phase_ns") = 0,
            py::arg("jitter") = 0.0, py::arg("quantum_j") = 0.0, py::arg("window_ns") = 0,
@@ -301,8 +305,8 @@ void bind_sampler(py::module_& module) {
 py::list frame_info(const py::bytes& bytes) {
   py::list info;
   for (const Frame& frame : decode_frames(view(bytes)).frames) {
-    const int64_t first = frame.changes.empty() ? frame.pulse.last_read_ns
-                                                : frame.changes.front().first_new_ns;
+    const int64_t first =
+        frame.changes.empty() ? frame.pulse.last_read_ns : frame.changes.front().first_new_ns;
     info.append(py::make_tuple(frame.channel, frame.first_seq, frame.changes.size(), first,
                                frame.pulse.last_read_ns));
   }
@@ -319,9 +323,8 @@ py::bytes join(const py::bytes& bytes) {
       channels[frame.channel].push_back(std::move(frame));
     }
     for (auto& [channel, frames] : channels) {
-      std::stable_sort(frames.begin(), frames.end(), [](const Frame& a, const Frame& b) {
-        return a.first_seq < b.first_seq;
-      });
+      std::stable_sort(frames.begin(), frames.end(),
+                       [](const Frame& a, const Frame& b) { return a.first_seq < b.first_seq; });
       Frame joined = std::move(frames.front());
       for (size_t i = 1; i < frames.size(); ++i) {
         joined.changes.insert(joined.changes.end(), frames[i].changes.begin(),
@@ -353,8 +356,8 @@ py::dict stage_dict(const StageResult& stage) {
   py::list channels;
   for (const double energy : stage.channels_j) channels.append(number(energy));
   py::dict out;
-  out["path"] = py::reinterpret_steal<py::str>(
-      PyUnicode_DecodeUTF8(stage.path.data(), static_cast<Py_ssize_t>(stage.path.size()), "replace"));
+  out["path"] = py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(
+      stage.path.data(), static_cast<Py_ssize_t>(stage.path.size()), "replace"));
   out["phase"] = phase_name(stage.phase);
   out["count"] = stage.count;
   out["processes"] = stage.processes;
@@ -414,14 +417,16 @@ void bind_account(py::module_& module) {
                                               phase_of(phase));
            }),
            py::arg("channels"), py::arg("start_ns"), py::arg("end_ns"), py::arg("phase"))
-      .def("add_frames",
-           [](Account& account, const py::bytes& frames) { account.add_frames(view(frames)); },
-           py::arg("frames"))
-      .def("add_marks",
-           [](Account& account, uint32_t process, const py::bytes& marks, int64_t shift_ns) {
-             account.add_marks(process, view(marks), shift_ns);
-           },
-           py::arg("process"), py::arg("marks"), py::arg("shift_ns") = 0)
+      .def(
+          "add_frames",
+          [](Account& account, const py::bytes& frames) { account.add_frames(view(frames)); },
+          py::arg("frames"))
+      .def(
+          "add_marks",
+          [](Account& account, uint32_t process, const py::bytes& marks, int64_t shift_ns) {
+            account.add_marks(process, view(marks), shift_ns);
+          },
+          py::arg("process"), py::arg("marks"), py::arg("shift_ns") = 0)
       .def("solve", &solve)
       .def("series", &series, py::arg("from_ns"), py::arg("to_ns"), py::arg("steps"));
 }

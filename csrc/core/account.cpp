@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 #include <utility>
 
 namespace pyprof {
@@ -35,28 +36,71 @@ Estimate settle(const Curve& curve, const RowSum& sum, std::span<const Edge> edg
   return curve.settle(best, sum.wall_s);
 }
 
-// The interval of a row: independent channels in quadrature, models' ratios linearly.
-struct Interval {
-  double down2_j2 = 0, up2_j2 = 0, down_j = 0, up_j = 0;
+// Of the doubts of two channels of one domain this share is common to both: they see one load and
+// are read by one thread. From simulation with a known truth.
+constexpr double kCommon = 0.5;
+
+// Half-widths of a row's energy from the channels of one domain.
+struct Doubt {
+  double down_j = 0, up_j = 0;              // of what sampling can't see, all in common
+  double down2_j2 = 0, up2_j2 = 0;          // the same, each on its own
+  double model_down_j = 0, model_up_j = 0;  // of models' ratios
 
   void add(const Estimate& estimate, const Channel& channel) {
+    down_j += estimate.down_j;
+    up_j += estimate.up_j;
     down2_j2 += estimate.down_j * estimate.down_j;
     up2_j2 += estimate.up_j * estimate.up_j;
-    down_j += std::max(0.0, estimate.energy_j * (1 - channel.low_ratio));
-    up_j += std::max(0.0, estimate.energy_j * (channel.high_ratio - 1));
+    model_down_j += std::max(0.0, estimate.energy_j * (1 - channel.low_ratio));
+    model_up_j += std::max(0.0, estimate.energy_j * (channel.high_ratio - 1));
   }
-  double low(double energy_j) const {
-    return std::max(0.0, energy_j - down_j - std::sqrt(down2_j2));
+  static double mix_j2(double linear_j, double squares_j2) {
+    return kCommon * linear_j * linear_j + (1 - kCommon) * squares_j2;
   }
-  double high(double energy_j) const { return energy_j + up_j + std::sqrt(up2_j2); }
+};
+
+// The interval of a row: domains in quadrature, models' ratios linearly.
+struct Interval {
+  double low_j, high_j;
+
+  Interval(double energy_j, std::span<const Doubt> domains) {
+    double down2_j2 = 0, up2_j2 = 0, down_j = 0, up_j = 0;
+    for (const Doubt& doubt : domains) {
+      down2_j2 += Doubt::mix_j2(doubt.down_j, doubt.down2_j2);
+      up2_j2 += Doubt::mix_j2(doubt.up_j, doubt.up2_j2);
+      down_j += doubt.model_down_j;
+      up_j += doubt.model_up_j;
+    }
+    low_j = std::max(0.0, energy_j - down_j - std::sqrt(down2_j2));
+    high_j = energy_j + up_j + std::sqrt(up2_j2);
+  }
+};
+
+// For each channel the number of its domain.
+struct Domains {
+  std::vector<size_t> of;
+  size_t count = 0;
+
+  explicit Domains(const std::vector<Channel>& channels) {
+    std::vector<std::string_view> names;
+    for (const Channel& channel : channels) {
+      const auto found = std::find(names.begin(), names.end(), channel.domain);
+      of.push_back(static_cast<size_t>(found - names.begin()));
+      if (found == names.end()) names.push_back(channel.domain);
+    }
+    count = names.size();
+  }
 };
 
 class Solver {
  public:
   Solver(const std::vector<Channel>& channels, Sweep swept)
-      : channels_(channels), swept_(std::move(swept)), total_j_(swept_.times_ns.size()) {
+      : channels_(channels),
+        domains_(channels),
+        swept_(std::move(swept)),
+        total_j_(swept_.times_ns.size()) {
     const auto& rows = swept_.rows;
-    intervals_.resize(rows.size());
+    doubts_.resize(rows.size() * domains_.count);
     wall_s_.resize(rows.size());
     result_.stages.resize(rows.size());
     for (const Open& open : swept_.opens) wall_s_[open.row] += duration_s(open.from, open.to);
@@ -78,11 +122,16 @@ class Solver {
   ChannelResult summarise(const Curve& curve, const Channel& channel, const Estimate& whole) const;
   void find_unresolved(StageResult& stage) const;
 
+  std::span<const Doubt> doubts(size_t row) const {
+    return std::span(doubts_).subspan(row * domains_.count, domains_.count);
+  }
+
   const std::vector<Channel>& channels_;
+  const Domains domains_;
   Sweep swept_;
   std::vector<double> total_j_;  // of counted channels at each time
   std::vector<Edge> edges_;      // of the channel at hand at each time
-  std::vector<Interval> intervals_;
+  std::vector<Doubt> doubts_;    // of each row its domains'
   std::vector<double> wall_s_;
   std::vector<double> shortest_s_;  // of each channel: stages below this are not resolved
   AccountResult result_;
@@ -119,13 +168,14 @@ std::vector<RowSum> Solver::sum_rows(const Curve& curve) const {
 ChannelResult Solver::summarise(const Curve& curve, const Channel& channel,
                                 const Estimate& whole) const {
   const int64_t from = swept_.times_ns.front(), to = swept_.times_ns.back();
-  Interval interval;
-  interval.add(whole, channel);
+  Doubt doubt;
+  doubt.add(whole, channel);
+  const Interval interval(whole.energy_j, std::span(&doubt, 1));
   ChannelResult result;
   result.known = true;
   result.energy_j = whole.energy_j;
-  result.low_j = interval.low(whole.energy_j);
-  result.high_j = interval.high(whole.energy_j);
+  result.low_j = interval.low_j;
+  result.high_j = interval.high_j;
   result.mean_w = curve.mean_w(from, to);
   result.peak_w = curve.peak_w();
   result.coverage = curve.coverage(from, to);
@@ -153,7 +203,7 @@ void Solver::add(const Curve& curve) {
     if (row == 0) result_.channels.push_back(summarise(curve, channel, estimate));
     if (!channel.counted) continue;
     stage.energy_j += estimate.energy_j;
-    intervals_[row].add(estimate, channel);
+    doubts_[row * domains_.count + domains_.of[index]].add(estimate, channel);
   }
   if (!channel.counted) return;
   known_ = true;
@@ -180,8 +230,9 @@ AccountResult Solver::finish(uint64_t damaged_bytes) {
     stage.duration_s = row.duration_s;
     stage.cut = row.cut;
     stage.self_energy_j = known_ ? self_j[i] : kUnknown;
-    stage.low_j = known_ ? intervals_[i].low(stage.energy_j) : kUnknown;
-    stage.high_j = known_ ? intervals_[i].high(stage.energy_j) : kUnknown;
+    const Interval interval(stage.energy_j, doubts(i));
+    stage.low_j = known_ ? interval.low_j : kUnknown;
+    stage.high_j = known_ ? interval.high_j : kUnknown;
     if (!known_) stage.energy_j = kUnknown;
     find_unresolved(stage);
   }

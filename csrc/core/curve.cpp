@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/clock.h"
+#include "core/deconvolve.h"
 #include "core/track.h"
 
 namespace pyprof {
@@ -16,7 +17,7 @@ constexpr double kBeyondBoth = 0.06;  // a peak or dip stands out by this much
 constexpr double kFineBracket = 0.3;  // of the interval: wider brackets allow a straight line only
 constexpr double kMarkReach = 2.5;    // brackets between a step's place and the mark that made it
 constexpr double kQuietU = 0.6;
-constexpr double kStepU = 0.4;
+constexpr double kStepU = 0.2;
 constexpr double kMixedU = 3.5;
 constexpr double kMixedLeast = 0.1;
 constexpr double kBlurU = 1.1;         // two ends' brackets, each with any place as good, to 95 %
@@ -163,6 +164,37 @@ void Curve::bend(Shape& shape) const {
   }
 }
 
+// The same where the neighbours are not settled and a mark lies within: all that is near counts.
+bool Curve::sharpen(Shape& shape) const {
+  const double half = std::max(shape.half_start_s, shape.half_end_s);
+  if (2 * half >= kFineBracket * shape.width_s) return false;
+  const auto mark = std::upper_bound(marks_.begin(), marks_.end(), shape.start_ns);
+  if (mark == marks_.end() || *mark >= shape.end_ns) return false;
+  const auto& knots = track_->knots;
+  size_t from = shape.interval, to = from + 1;
+  for (int i = 0; i < 3 && from > 0 && knots[from - 1].kind == Knot::Kind::kPlain; ++i) --from;
+  for (int i = 0; i < 3 && to + 1 < knots.size() && knots[to].kind == Knot::Kind::kPlain; ++i) ++to;
+  Window window;
+  for (size_t i = from; i <= to; ++i) {
+    window.t_ns[window.count] = knots[i].t_ns;
+    window.energy_j[window.count] = knots[i].energy_j;
+    window.half_s[window.count++] = knots[i].half_s;
+  }
+  window.wanted = shape.interval - from;
+  window.quantum_j = track_->quantum_j;
+  window.limit_w = std::max(track_->limit_w, shape.most_w);
+  Course course;
+  if (!deconvolve(window, marks_, course)) return false;
+  double energy_j = 0;
+  shape.corners = 0;
+  for (size_t i = 0; i + 1 < Course::kCells; ++i) {
+    energy_j += course.power_w[i] * (course.border_s[i + 1] - course.border_s[i]);
+    shape.corner_s[shape.corners] = course.border_s[i + 1];
+    shape.corner_j[shape.corners++] = energy_j;
+  }
+  return true;
+}
+
 static Shape::Class classify(const Around& around, double noise_w, double spread_w) {
   if (spread_w < noise_w) return Shape::Class::kQuiet;
   if (around.from > 0 || around.to < 4) return Shape::Class::kMixed;
@@ -231,7 +263,7 @@ Shape Curve::shape(size_t interval) const {
   }
   const double half = std::max(shape.half_start_s, shape.half_end_s);
   shape.kind = classify(around, 4 * half * shape.most_w / shape.width_s, shape.spread_w);
-  bend(shape);
+  if (shape.kind != Shape::Class::kMixed || !sharpen(shape)) bend(shape);
   return shape;
 }
 
@@ -254,9 +286,9 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
       down = up = kStepU * shape.spread_w * h;
       break;
     case Shape::Class::kMixed: {
-      const double most = std::max(track.high_w, shape.most_w);
-      const double lo = std::max(track.low_w * a, e - most * rest);
-      const double hi = std::min(most * a, e - track.low_w * rest);
+      const double most = std::max(track.most_w, shape.most_w);
+      const double lo = std::max(track.least_w * a, e - most * rest);
+      const double hi = std::min(most * a, e - track.least_w * rest);
       const double cap = kMixedU * std::max(shape.spread_w, kMixedLeast * shape.most_w) * h;
       down = std::clamp(kWithin * (value - lo), 0.0, cap);
       up = std::clamp(kWithin * (hi - value), 0.0, cap);
@@ -368,18 +400,14 @@ Stretch Curve::stretch(const Edge& from, const Edge& to, double duration_s) cons
     result.variance_j2 = std::max(variance_at(to) - variance_at(from), 0.0);
   }
   const bool same = from.interval == to.interval;
+  // Where a peak lies within an interval is all or nothing, so the doubts of two edges add; the
+  // changes' own brackets do not, but within one interval.
   const bool hard = duration_s < kShort * seconds(std::max(track.period_ns, track.interval_ns));
   const double blur = double{from.blur_j} + to.blur_j;
-  if (!hard && same) {
-    // Errors of two edges in one interval are of one kind and may add.
-    result.down_j = std::sqrt(squared(double{to.down_j} + from.up_j) + squared(blur));
-    result.up_j = std::sqrt(squared(double{to.up_j} + from.down_j) + squared(blur));
-    return result;
-  }
   if (!hard) {
-    const double blur2 = squared(from.blur_j) + squared(to.blur_j);
-    result.down_j = std::sqrt(squared(to.down_j) + squared(from.up_j) + blur2);
-    result.up_j = std::sqrt(squared(to.up_j) + squared(from.down_j) + blur2);
+    const double blur_j = same ? blur : std::hypot(from.blur_j, to.blur_j);
+    result.down_j = std::hypot(double{to.down_j} + from.up_j, blur_j);
+    result.up_j = std::hypot(double{to.up_j} + from.down_j, blur_j);
     return result;
   }
   // Too short to be seen: any power that the device can reach, as far as the readings allow it.

@@ -62,9 +62,10 @@ struct Shape {
   uint32_t interval = UINT32_MAX;
   int64_t start_ns = 0, end_ns = 0;
   double width_s = 0, energy_j = 0, before_j = 0;
-  int corners = 0;              // 0: a straight line
-  double corner_s[2] = {0, 0};  // since the beginning of the interval
-  double corner_j[2] = {0, 0};
+  static constexpr int kMostCorners = 20;
+  int corners = 0;                // 0: a straight line
+  double corner_s[kMostCorners];  // since the beginning of the interval
+  double corner_j[kMostCorners];
   double start_w = 0, slope_w = 0;  // gauges: power at the beginning, and its change up to the end
   enum class Class : uint8_t {
     kQuiet,
@@ -120,6 +121,7 @@ class Curve {
  private:
   Shape shape(size_t interval) const;
   void bend(Shape& shape) const;
+  bool sharpen(Shape& shape) const;
   void bound(Edge& edge, const Shape& shape) const;
   double variance_at(const Edge& edge) const;
   double energy_at(int64_t t_ns) const;

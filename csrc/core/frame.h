@@ -1,4 +1,5 @@
 // The bytes in which changes are kept: self-describing, checksummed, found again without an index.
+// clang-format off
 //
 //   offset size
 //   0      4    magic "PYF1"
@@ -17,6 +18,7 @@
 //               bracket in us << 1 | has_flags, place of at_ns in the bracket in 1/255 (one byte),
 //               zigzag second difference of raw (two's complement, so any 64-bit step is exact),
 //               flags (one byte) if has_flags
+// clang-format on
 #pragma once
 
 #include <cstdint>

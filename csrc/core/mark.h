@@ -67,6 +67,7 @@ struct MarkFrame {
   std::vector<Mark> marks;
 };
 
+// clang-format off
 // Same outer form as a channel frame, magic "PYM1":
 //
 //   offset size
@@ -79,6 +80,7 @@ struct MarkFrame {
 //               ns and of the token to the mark before, and for a beginning zigzag of token -
 //               parent (0: the root) and the name's index
 //
+// clang-format on
 // Long logs become several frames; each can be read without the others, apart from its names.
 void encode_marks(const MarkFrame& frame, std::vector<uint8_t>& out);
 struct DecodedMarks {

@@ -407,29 +407,45 @@ void Builder::extend_front() {
 }
 
 void Builder::find_powers() {
-  std::vector<float> powers;
+  constexpr double kLow = 0.001, kHigh = 0.9995;
+  // A power that no two neighbours share was not held long enough to be seen as it is.
+  constexpr double kUnheld = 1.0;
+  std::vector<float> powers, lower, higher;  // the latter two of each pair of neighbours
   powers.reserve(track_.knots.size());
+  lower.reserve(track_.knots.size());
+  higher.reserve(track_.knots.size());
+  bool joined = false;
   for (size_t i = 0; i + 1 < track_.knots.size(); ++i) {
     const Knot& knot = track_.knots[i];
     const Knot& next = track_.knots[i + 1];
-    if (knot.kind != Knot::Kind::kPlain && knot.kind != Knot::Kind::kRamp) continue;
-    const double power_w = (next.energy_j - knot.energy_j) / seconds(next.t_ns - knot.t_ns);
-    powers.push_back(static_cast<float>(power_w));
+    const bool seen = knot.kind == Knot::Kind::kPlain || knot.kind == Knot::Kind::kRamp;
+    if (seen) {
+      const double power_w = (next.energy_j - knot.energy_j) / seconds(next.t_ns - knot.t_ns);
+      powers.push_back(static_cast<float>(power_w));
+    }
+    if (seen && joined) {
+      const auto [low, high] = std::minmax(powers[powers.size() - 2], powers.back());
+      lower.push_back(low);
+      higher.push_back(high);
+    }
+    joined = seen;
   }
-  if (powers.size() < kFewPowers) {
-    track_.high_w = track_.limit_w;
+  if (powers.size() < kFewPowers || lower.empty()) {
+    track_.high_w = track_.most_w = track_.limit_w;
     return;
   }
-  const auto quantile = [&](double share) {
+  const auto quantile = [](std::vector<float>& values, double share) {
     const auto at =
-        static_cast<ptrdiff_t>(std::lround(share * static_cast<double>(powers.size() - 1)));
-    std::nth_element(powers.begin(), powers.begin() + at, powers.end());
-    return double{powers[static_cast<size_t>(at)]};
+        static_cast<ptrdiff_t>(std::lround(share * static_cast<double>(values.size() - 1)));
+    std::nth_element(values.begin(), values.begin() + at, values.end());
+    return double{values[static_cast<size_t>(at)]};
   };
-  const double low = quantile(0.001);
-  const double high = quantile(0.9995);
+  const double low = quantile(powers, kLow), high = quantile(powers, kHigh);
+  const double held_low = quantile(higher, kLow), held_high = quantile(lower, kHigh);
   track_.low_w = std::max(low - 0.05 * (high - low), 0.0);
   track_.high_w = high + 0.1 * (high - low);
+  track_.least_w = std::max(track_.low_w - kUnheld * std::max(held_low - low, 0.0), 0.0);
+  track_.most_w = track_.high_w + kUnheld * std::max(high - held_high, 0.0);
 }
 
 // The highest mean power over stretches long enough that the brackets of their ends hardly matter.

@@ -47,6 +47,7 @@ struct Track {
   double quantum_j = 0;             // counters
   double limit_w = 0;               // no plausible power is higher
   double low_w = 0, high_w = 0;     // plausible powers, from the powers seen
+  double least_w = 0, most_w = 0;   // the same with those too short to be seen
   double peak_w = kUnknown;
 };
 
