@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
+
+from pyprof.errors import UsageError
 
 SCHEMA = "pyprof.report/1"
 
@@ -19,6 +21,15 @@ class Priced(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """The ``footprint`` block of the JSON report."""
+
+
+class Timed(Protocol):
+    """What knows when the energy of a report was used."""
+
+    def power_series(
+        self, path: str | None = None, phase: str | None = None
+    ) -> Sequence[tuple[float, float, float]]:
+        """Bins of (start, end, joules), in seconds of Unix time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +217,7 @@ class EnergyReport:
     events: tuple[Event, ...]
     overhead: Overhead
     footprint: Priced | None = None
+    timed: Timed | None = field(default=None, repr=False, compare=False)
     _channels: Channels = field(init=False, repr=False, compare=False)
     _stages: Stages = field(init=False, repr=False, compare=False)
 
@@ -238,6 +250,32 @@ class EnergyReport:
     def high_j(self) -> float | None:
         """Upper end of the total's 95 % interval, joules."""
         return self.total.high_j
+
+    def power_series(
+        self, path: str | None = None, phase: str | None = None
+    ) -> Sequence[tuple[float, float, float]]:
+        """Bins of (start, end, joules), in seconds of Unix time.
+
+        Without a path, the energy of all counted channels over the run. With a path, and a phase
+        where the path has several, the energy that is the row's own (``self_energy_j``), so that
+        over all rows the bins add up to those of the run.
+        """
+        if self.timed is None:
+            raise UsageError(
+                "this report no longer knows when its energy was used: ask its recording, "
+                "as in pyprof.load(path).report()"
+            )
+        return self.timed.power_series(path, phase)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Values alone: what is sent to another process leaves the readings behind."""
+        names = (each.name for each in fields(self))
+        return {name: getattr(self, name) for name in names if name != "timed"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """The same report, which no longer knows when its energy was used."""
+        for name, value in {**state, "timed": None}.items():
+            object.__setattr__(self, name, value)
 
     def to_dict(self) -> dict[str, Any]:
         """The report in the form of the JSON contract, schema ``pyprof.report/1``."""

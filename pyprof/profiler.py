@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pyprof import _native, forks, runfolder
 from pyprof.energy import PHASES, EnergyReport
-from pyprof.errors import UsageError
+from pyprof.errors import PyprofError, UsageError
 from pyprof.notice import say
 from pyprof.session import Session, interval_ns
 from pyprof.stages import stage
@@ -70,6 +70,7 @@ class Profiler:
         self._simulate = simulate
         self._session: Session | None = None
         self._log: runfolder.StageLog | None = None
+        self._keeps = False
         self._pid = 0
         self._start_ns = 0
         self._end_ns: int | None = None
@@ -101,6 +102,7 @@ class Profiler:
         if self.active:
             raise UsageError("this profiler is already active: stop it first, or make another")
         self._session = self._log = None
+        self._keeps = False
         if runfolder.surrounding() is not None:
             self._join_run()
             self._start_ns = time.monotonic_ns()
@@ -133,10 +135,9 @@ class Profiler:
         """Joules from start to stop, or up to now; with a zone, kilograms as well."""
         self._check_mine()
         end_ns = self._end_ns if self._end_ns is not None else time.monotonic_ns()
-        chosen = zone if zone is not None else self._zone
         recording = self._recording(end_ns)
         report = recording.report(
-            _default_zone() if chosen is None and scenario is None else chosen,
+            zone if zone is not None or scenario is not None else self._place(recording),
             pue if pue is not None else self._pue,
             scenario,
             start_ns=self._start_ns,
@@ -147,6 +148,12 @@ class Profiler:
             # The run goes on around this profiler; its own part of it is whole.
             return replace(report, run=replace(report.run, complete=True))
         return report
+
+    def _place(self, recording: Recording) -> str | None:
+        """The zone of this profiler; None where the recording keeps it with its factor."""
+        if self._keeps or (self._zone is None and "scenario" in recording.meta):
+            return None
+        return self._zone if self._zone is not None else _default_zone()
 
     def _recording(self, now_ns: int) -> Recording:
         if self._log is not None:
@@ -188,7 +195,11 @@ class Profiler:
             model=self._model,
             simulate=self._simulate,
         )
-        return Session(look, out=self._out, phase=self._phase, interval_s=self._interval_s)
+        kept = _kept(self._zone, self._pue)
+        self._keeps = kept is not None
+        return Session(
+            look, out=self._out, phase=self._phase, interval_s=self._interval_s, kept=kept
+        )
 
 
 # -- the session that all profilers of a process share ---------------------------------------------
@@ -241,6 +252,19 @@ def _check_place(zone: str | None, pue: float | None) -> None:
     scenario = Scenario(zone=zone, pue=pue)
     if scenario.has_place:
         scenario.resolve()
+
+
+def _kept(zone: str | None, pue: float | None) -> str | None:
+    """What the recording keeps; a wrong place of the user's settings waits for the report."""
+    place = zone if zone is not None else _default_zone()
+    if place is None:
+        return None
+    from pyprof.carbon import Scenario, keep_text
+
+    try:
+        return keep_text(Scenario(zone=place, pue=pue))
+    except PyprofError:
+        return None
 
 
 def _default_zone() -> str | None:

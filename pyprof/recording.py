@@ -13,13 +13,14 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyprof import _native, rows
 from pyprof.container import is_being_written
 from pyprof.energy import EnergyReport, Source
-from pyprof.errors import NewerSchemaError, RecordingError
+from pyprof.errors import NewerSchemaError, RecordingError, UsageError
 from pyprof.layout import (
     APPLICATION_ID,
     CHANNELS_KEY,
@@ -36,6 +37,7 @@ from pyprof.tally import KEY, Tally
 
 if TYPE_CHECKING:
     from pyprof.carbon import Scenario
+    from pyprof.carbon.windows import Windows
 
 FOLDER_SUFFIX = ".d"
 NODE_FILE = "node.pyprof"
@@ -135,25 +137,106 @@ class Recording:
         end_ns: int | None = None,
         phase: str | None = None,
     ) -> EnergyReport:
-        """Joules per stage and channel; with a zone or a scenario, kilograms as well."""
+        """Joules per stage and channel; with a zone or a scenario, kilograms as well.
+
+        Without either, the scenario that the recording keeps. ``zone`` and ``pue`` override it one
+        by one; a new zone is priced by today's tables.
+        """
+        energy = self._part(start_ns, end_ns, phase)
+        hours = _Hours(self, energy)
+        chosen = scenario if scenario is not None else self._scenario(zone, pue)
+        return price(replace(energy, timed=hours), chosen)
+
+    @property
+    def kept(self) -> Scenario | None:
+        """The place and the factor that the run was first priced with, if any."""
+        if "scenario" not in self.meta:
+            return None
+        from pyprof import carbon
+
+        return carbon.scenario_in(self.meta)
+
+    @property
+    def kept_if_sound(self) -> Scenario | None:
+        """The same for whoever gives another place: what can't be read is then left alone."""
+        try:
+            return self.kept
+        except UsageError:
+            return None
+
+    def power_series(
+        self, path: str | None = None, phase: str | None = None
+    ) -> Sequence[tuple[float, float, float]]:
+        """When the energy was used; see :meth:`pyprof.energy.EnergyReport.power_series`."""
+        return _Hours(self, self._part()).power_series(path, phase)
+
+    def _part(
+        self, start_ns: int | None = None, end_ns: int | None = None, phase: str | None = None
+    ) -> EnergyReport:
+        """Joules alone, from all readings."""
         from pyprof.integrate import report
 
-        energy = report(self, start_ns=start_ns, end_ns=end_ns, phase=phase)
-        return price(energy, zone, pue, scenario)
+        return report(self, start_ns=start_ns, end_ns=end_ns, phase=phase)
+
+    def _scenario(self, zone: str | None, pue: float | None) -> Scenario | None:
+        """What is kept with what is given over it; None where it is not said where it ran."""
+        given = {"zone": zone, "pue": pue}
+        changes = {name: value for name, value in given.items() if value is not None}
+        if "scenario" not in self.meta and not changes:
+            return None
+        from pyprof.carbon.scenario import Scenario, override
+
+        kept = self.kept if zone is None else self.kept_if_sound
+
+        return override(kept or Scenario(), changes)
+
+    def around(self, start_ns: int, end_ns: int) -> Recording:
+        """Of each channel the blocks between two moments, and the ones before and after."""
+        kept: list[tuple[Block, bytes]] = []
+        before: dict[int, tuple[Block, bytes]] = {}
+        after: set[int] = set()
+        for each in sorted(self.blocks, key=lambda each: each[0].first_ns):
+            block = each[0]
+            if block.last_ns < start_ns:
+                before[block.channel] = each
+            elif block.first_ns <= end_ns or block.channel not in after:
+                kept.append(each)
+                if block.first_ns > end_ns:
+                    after.add(block.channel)
+        return replace(self, blocks=(*before.values(), *kept))
 
 
-def price(
-    report: EnergyReport, zone: str | None, pue: float | None, scenario: Scenario | None
-) -> EnergyReport:
+@dataclass(frozen=True)
+class _Hours:
+    """When the energy of a report was used, asked of its recording."""
+
+    recording: Recording
+    whole: EnergyReport
+
+    def power_series(
+        self, path: str | None = None, phase: str | None = None
+    ) -> Sequence[tuple[float, float, float]]:
+        return self._windows.power_series(path, phase)
+
+    @cached_property
+    def _windows(self) -> Windows:
+        from pyprof.carbon.windows import Windows
+
+        return Windows(self.whole.run, self._part)
+
+    def _part(self, start_ns: int, end_ns: int) -> EnergyReport:
+        """One window's joules. The root's phase is that of the whole report."""
+        phase = self.whole.stage_rows[0].phase
+        return self.recording.around(start_ns, end_ns)._part(start_ns, end_ns, phase)
+
+
+def price(report: EnergyReport, scenario: Scenario | None) -> EnergyReport:
     """The report with a footprint, if it is said where it ran."""
-    if scenario is None and zone is None and pue is None:
-        return report
+    if scenario is None or not scenario.has_place:
+        return replace(report, footprint=None)
     from pyprof import carbon
 
-    chosen = scenario if scenario is not None else carbon.Scenario(zone=zone, pue=pue)
-    if not chosen.has_place:
-        return report
-    return replace(report, footprint=carbon.account(report, chosen))
+    return replace(report, footprint=carbon.account(report, scenario))
 
 
 def join(node: Recording, others: Sequence[Recording]) -> Recording:

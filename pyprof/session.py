@@ -223,6 +223,8 @@ class Session:
             "interval_ns": str(self._interval_ns),
             **host.facts(),
         }
+        if self._kept is not None:
+            meta["scenario"] = self._kept
         notes = [Incident(process.mono_ns, "note", -1, 1, note) for note in self._machine.notes]
         return Head(
             meta=meta,

@@ -11,7 +11,14 @@ from pyprof.carbon.compare import EXAMPLE_ZONES, ZoneRow, compare
 from pyprof.carbon.factor import Factor
 from pyprof.carbon.footprint import Footprint, account, footprint
 from pyprof.carbon.grid import Resolution, find_factor, load_grid
-from pyprof.carbon.scenario import NO_PLACE, Scenario, keep_scenario, kept_scenario
+from pyprof.carbon.scenario import (
+    NO_PLACE,
+    Scenario,
+    keep_scenario,
+    keep_text,
+    kept_scenario,
+    scenario_in,
+)
 
 __all__ = [
     "EXAMPLE_ZONES",
@@ -26,6 +33,8 @@ __all__ = [
     "find_factor",
     "footprint",
     "keep_scenario",
+    "keep_text",
     "kept_scenario",
     "load_grid",
+    "scenario_in",
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pyprof.carbon.units import require_number
 from pyprof.errors import UsageError
 
 LIFECYCLE = "lifecycle"
@@ -15,6 +17,9 @@ KIND_WORDS = {LIFECYCLE: "life-cycle", DIRECT: "direct"}
 SIGNALS = ("average", "marginal")
 ACCOUNTS = ("location", "market")
 STALE_AFTER_YEARS = 3
+_TEXTS = (
+    "name", "kind", "basis", "source", "licence", "note", "gases", "signal", "accounting",
+)  # fmt: skip
 USER_SOURCE = "given by the user"
 
 
@@ -108,6 +113,20 @@ def check_kind(kind: str) -> str:
     if kind not in KINDS:
         raise UsageError(f"kind must be 'lifecycle' or 'direct', not {kind!r}")
     return kind
+
+
+def factor_from_dict(values: Mapping[str, Any]) -> Factor:
+    """The factor that :meth:`Factor.to_dict` wrote; what can't be one is refused."""
+    g_per_kwh, zone, year = values["g_per_kwh"], values["zone"], values["year"]
+    require_number(g_per_kwh, "g_per_kwh")
+    check_kind(values["kind"])
+    if type(year) not in (int, type(None)):
+        raise UsageError(f"year must be a whole number, not {year!r}")
+    texts = {name: values[name] for name in _TEXTS if name in values}
+    for name, text in (*texts.items(), ("zone", zone or "")):
+        if not isinstance(text, str):
+            raise UsageError(f"{name} must be a text, not {text!r}")
+    return Factor(g_per_kwh=g_per_kwh, zone=zone, year=year, **texts)
 
 
 def user_factor(g_per_kwh: float, kind: str, zone: str | None = None) -> Factor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,8 +19,10 @@ from pyprof.carbon.bounds import (
 )
 from pyprof.carbon.factor import USER_SOURCE, Factor
 from pyprof.carbon.ledger import (
+    Bin,
     Ledger,
     ReportLike,
+    Timed,
     TimedReport,
     check_phase,
     join_ledgers,
@@ -116,47 +118,68 @@ def footprint(
     """
     if (energy is None) == (energy_kwh is None):
         raise UsageError("give the energy once: as the first argument or as energy_kwh")
-    given = energy if energy_kwh is None else energy_kwh
-    choices = scenario or Scenario()
-    report = _report_of(given)
-    if report is None:
-        return price(ledger_of(given), choices)
-    return account(_with_hours(given, report, choices), choices)
-
-
-def _with_hours(given: Any, report: ReportLike, scenario: Scenario) -> ReportLike:
-    """The report of a recording, able to say when its energy was used where that is asked."""
-    if scenario.intensity is None or isinstance(report, TimedReport) or given is report:
-        return report
-    from pyprof.carbon.windows import WindowedReport
-
-    return WindowedReport(given, report)
+    parts = _parts(energy if energy_kwh is None else energy_kwh, None)
+    return price(_ledger(parts), scenario or Scenario(), _hours(parts))
 
 
 def ledger_of(energy: object) -> Ledger:
     """The ledger of anything that holds energy."""
-    if not isinstance(energy, Mapping):
-        return _ledger_of_value(energy, None)
-    if not energy:
-        return ledger_from_kwh({})
-    return join_ledgers(
-        _ledger_of_value(value, check_phase(phase)) for phase, value in energy.items()
-    )
+    return _ledger(_parts(energy, None))
 
 
-def _ledger_of_value(value: object, phase: str | None) -> Ledger:
-    """The ledger of one figure, report, recording or list of them, in ``phase``."""
+#: A figure in kWh, or a report, and the phase that it belongs to as a whole.
+_Part = tuple[str | None, Any]
+
+
+def _parts(value: object, phase: str | None) -> list[_Part]:
+    """Every figure and report in ``value``; recordings are asked for their report once."""
+    if isinstance(value, Mapping) and phase is None:
+        items = [(check_phase(name), each) for name, each in value.items()]
+        return [part for name, each in items for part in _parts(each, name)]
     if isinstance(value, (list, tuple)):
-        return join_ledgers(_ledger_of_value(item, phase) for item in value)
+        return [part for each in value for part in _parts(each, phase)]
     report = _report_of(value)
-    if report is not None:
-        return ledger_from_report(report, phase)
-    if phase is None or isinstance(value, str):
+    if report is None and (phase is None or isinstance(value, (str, Mapping))):
         raise UsageError(
             f"energy can't be taken from {value!r}: give kWh per phase, such as "
             "{'training': 433196.0}, or a report, such as pyprof.load('run.pyprof').report()"
         )
-    return ledger_from_kwh({phase: value})  # type: ignore[dict-item]  # checked there
+    return [(phase, value if report is None else report)]
+
+
+def _ledger(parts: Sequence[_Part]) -> Ledger:
+    """The ledger of all parts."""
+    if not parts:
+        return ledger_from_kwh({})
+    return join_ledgers(
+        ledger_from_report(value, phase)
+        if hasattr(value, "stage_rows")
+        else ledger_from_kwh({str(phase): value})
+        for phase, value in parts
+    )
+
+
+def _hours(parts: Sequence[_Part]) -> Timed | None:
+    """When the energy of all parts was used; None where a part can't say."""
+    if any(not isinstance(value, TimedReport) for _, value in parts):
+        return None
+    return JoinedHours(tuple(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedHours:
+    """When the energy of several reports was used, each in its own phases or in one."""
+
+    parts: tuple[_Part, ...]
+
+    def power_series(self, path: str | None = None, phase: str | None = None) -> Sequence[Bin]:
+        """Bins of all reports, or of what is the own of one row."""
+        return [
+            each
+            for whole, report in self.parts
+            if path is None or whole in (None, phase)
+            for each in report.power_series(path, phase if whole is None else None)
+        ]
 
 
 def _report_of(value: Any) -> ReportLike | None:
@@ -165,7 +188,7 @@ def _report_of(value: Any) -> ReportLike | None:
     return cast(ReportLike, report) if hasattr(report, "stage_rows") else None
 
 
-def price(ledger: Ledger, scenario: Scenario, timed: TimedReport | None = None) -> Footprint:
+def price(ledger: Ledger, scenario: Scenario, timed: Timed | None = None) -> Footprint:
     """A ledger at the factor of a scenario, or at the intensity of each hour of ``timed``."""
     _refuse_overhead_twice(ledger, scenario)
     prices = price_entries(ledger, scenario, timed)

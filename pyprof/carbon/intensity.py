@@ -12,12 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from pyprof.carbon.factor import KINDS, LIFECYCLE, SIGNALS, Factor
+from pyprof.carbon.ledger import Bin
 from pyprof.carbon.table import Row, read_rows
 from pyprof.errors import UsageError
-
-#: (start, end) in seconds of Unix time, and the joules used between them.
-Bin = tuple[float, float, float]
-
 
 _MOST_BINS = 1000
 

@@ -104,19 +104,26 @@ class ReportLike(Protocol):
         """All channels."""
 
 
-@runtime_checkable
-class TimedReport(ReportLike, Protocol):
-    """A report that also knows when its energy was used."""
+#: (start, end) in seconds of Unix time, and the joules used between them.
+Bin = tuple[float, float, float]
 
-    def power_series(
-        self, path: str | None = None, phase: str | None = None
-    ) -> Sequence[tuple[float, float, float]]:
+
+@runtime_checkable
+class Timed(Protocol):
+    """What knows when energy was used."""
+
+    def power_series(self, path: str | None = None, phase: str | None = None) -> Sequence[Bin]:
         """Bins of (start, end, joules), in seconds of Unix time.
 
         Without a path, the energy of all counted channels over the run. With a path, and a phase
         where the path has several, the energy that is the row's own (``self_energy_j``), so that
         over all rows the bins add up to those of the run.
         """
+
+
+@runtime_checkable
+class TimedReport(ReportLike, Timed, Protocol):
+    """A report that also knows when its energy was used."""
 
 
 @dataclass(frozen=True, slots=True)

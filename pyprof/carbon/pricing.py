@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pyprof.carbon.bounds import Term, term_from_interval
 from pyprof.carbon.factor import Factor
 from pyprof.carbon.grid import Place, Resolution
-from pyprof.carbon.ledger import Entry, Ledger, TimedReport
+from pyprof.carbon.ledger import Entry, Ledger, Timed
 from pyprof.carbon.scenario import Scenario
 from pyprof.errors import UsageError
 
@@ -32,7 +32,7 @@ class Prices:
     notes: tuple[str, ...] = ()
 
 
-def price_entries(ledger: Ledger, scenario: Scenario, timed: TimedReport | None) -> Prices:
+def price_entries(ledger: Ledger, scenario: Scenario, timed: Timed | None) -> Prices:
     """The prices of a ledger under a scenario."""
     series = scenario.load_intensity()
     if series is None:
@@ -64,7 +64,7 @@ def _at(energy_j: float | None, kg_per_j: float) -> float | None:
     return None if energy_j is None else energy_j * kg_per_j
 
 
-def _over_time(ledger: Ledger, scenario: Scenario, timed: TimedReport, series: Intensity) -> Prices:
+def _over_time(ledger: Ledger, scenario: Scenario, timed: Timed, series: Intensity) -> Prices:
     """Every entry at the mean intensity of its own hours, weighted by its energy."""
     from pyprof.carbon.intensity import weigh
 
@@ -113,7 +113,7 @@ def _for_the_gaps(whole: Weighted, scenario: Scenario, series: Intensity) -> Res
 
 def _entry_rate(
     entry: Entry,
-    timed: TimedReport,
+    timed: Timed,
     series: Intensity,
     whole: Weighted,
     found: Resolution | None,

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from pyprof.carbon.factor import LIFECYCLE, Factor, check_kind, user_factor
-from pyprof.carbon.grid import Resolution, find_factor
+from pyprof.carbon.factor import LIFECYCLE, check_kind, factor_from_dict, user_factor
+from pyprof.carbon.grid import Place, Resolution, find_factor
 from pyprof.carbon.units import require_number
 from pyprof.errors import UsageError
 
@@ -34,6 +34,15 @@ _NUMBERS = {
     "idle_share": (0.0, 1.0, False),
     "functional_units": (0.0, float("inf"), True),
 }
+
+
+#: Under which key the meta table of a recording keeps a scenario.
+KEPT_KEY = "scenario"
+_KEPT = (
+    "zone", "pue", "kind", "energy_includes_pue", "market_g_per_kwh", "market_source",
+    "loss_fraction", "wue_l_per_kwh", "water_l_per_kwh", "price_per_kwh", "currency", "idle_share",
+    "functional_unit", "functional_units",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +188,17 @@ def scenario_from_section(
 
 
 def override(base: Scenario, changes: Mapping[str, Any]) -> Scenario:
-    """``base`` with ``changes``. A new place takes the factor and the hours of the old one away."""
+    """``base`` with ``changes``. A new place takes the factor and the hours of the old one away.
+
+    A factor that was kept is of one kind and from one table: another of these looks anew.
+    """
     cleared: tuple[str, ...] = ()
     if "zone" in changes:
         cleared = ("factor_g_per_kwh", "intensity", "kept")
     elif "factor_g_per_kwh" in changes:
         cleared = ("intensity", "kept")
+    elif changes.get("kind", base.kind) != base.kind or "factor_table" in changes:
+        cleared = ("kept",)
     return replace(base, **{**dict.fromkeys(cleared), **changes})
 
 
@@ -194,12 +208,13 @@ def keep_scenario(scenario: Scenario) -> dict[str, Any]:
     What is kept prices the recording for ever as it was priced first, whatever later editions of
     the tables say. Hardware and series over time are not kept.
     """
+    found = scenario.resolve()
     return {
-        "zone": scenario.zone,
-        "pue": scenario.pue,
-        "kind": scenario.kind,
-        "energy_includes_pue": scenario.energy_includes_pue,
-        "resolution": scenario.resolve().to_dict(),
+        **{name: getattr(scenario, name) for name in _KEPT},
+        "resolution": {
+            **found.to_dict(),
+            "place": None if found.place is None else _place_values(found.place),
+        },
     }
 
 
@@ -207,17 +222,47 @@ def kept_scenario(values: Mapping[str, Any]) -> Scenario:
     """The scenario that :func:`keep_scenario` wrote."""
     try:
         found = values["resolution"]
-        beside = found["beside"]
+        beside, place = found["beside"], found.get("place")
         resolution = Resolution(
             zone=found["zone"],
-            factor=Factor(**found["factor"]),
+            factor=factor_from_dict(found["factor"]),
             substituted=found["substituted"],
-            beside=None if beside is None else Factor(**beside),
+            beside=None if beside is None else factor_from_dict(beside),
+            place=None if place is None else Place(own={}, **place),
         )
-        names = ("zone", "pue", "kind", "energy_includes_pue")
-        return Scenario(**{name: values[name] for name in names}, kept=resolution)
-    except (KeyError, TypeError) as error:
+        known = {name: values[name] for name in _KEPT if name in values}
+        if not known:
+            raise KeyError("zone")
+        return Scenario(**known, kept=resolution)
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise UsageError(f"the factor kept with the recording can't be read: {error}") from None
+
+
+def keep_text(scenario: Scenario) -> str | None:
+    """What a recording keeps of a scenario; None where no place is set."""
+    import json
+
+    has_factor = scenario.has_annual_factor
+    return json.dumps(keep_scenario(scenario), allow_nan=False) if has_factor else None
+
+
+def scenario_in(meta: Mapping[str, str]) -> Scenario | None:
+    """The scenario that a recording keeps, if any."""
+    import json
+
+    if KEPT_KEY not in meta:
+        return None
+    try:
+        return kept_scenario(json.loads(meta[KEPT_KEY]))
+    except (ValueError, RecursionError, TypeError):
+        raise UsageError(
+            "the factor kept with the recording can't be read: it is not JSON"
+        ) from None
+
+
+def _place_values(place: Place) -> dict[str, Any]:
+    """What a report may say of a place."""
+    return {name: getattr(place, name) for name in ("code", "name", "pue", "pue_basis")}
 
 
 def _check_text(value: object, what: str) -> None:

@@ -1,21 +1,22 @@
 """Energy over time from a recording: its report, asked window by window.
 
-Windows end on full five minutes, quarters or hours of UTC, as intensities do, so that spreading a
-window's energy evenly over it loses nothing.
+Windows end on full steps of UTC, as intensities do, so that spreading a window's energy evenly over
+it loses nothing: seconds for some minutes, five minutes for a day, quarters or hours for weeks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
-from pyprof.carbon.intensity import Bin, parse_utc
-from pyprof.carbon.ledger import ChannelLike, ReportLike, StageLike, TotalLike
+from pyprof.carbon.intensity import parse_utc
+from pyprof.carbon.ledger import Bin, ReportLike
 from pyprof.errors import UsageError
 
-_DAY_S = 86400.0
+_STEPS_S = (0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+_MOST = 300
 
 
 class RunLike(Protocol):
@@ -34,37 +35,12 @@ class RunLike(Protocol):
         """Its end on the same clock."""
 
 
-class RecordingLike(Protocol):
-    """A recording that reports on any part of itself."""
-
-    def report(self, *, start_ns: int | None = None, end_ns: int | None = None) -> Any:
-        """The report of the part between two moments of the monotonic clock."""
-
-
 @dataclass(frozen=True)
-class WindowedReport:
-    """The report of a recording, with its energy over time."""
+class Windows:
+    """When the energy of a run was used. ``part`` reports on what lies between two moments."""
 
-    recording: RecordingLike
-    whole: Any
-
-    @property
-    def total(self) -> TotalLike:
-        """Sum over counted channels."""
-        total: TotalLike = self.whole.total
-        return total
-
-    @property
-    def stage_rows(self) -> Sequence[StageLike]:
-        """Rows whose own energies add up to the total."""
-        rows: Sequence[StageLike] = self.whole.stage_rows
-        return rows
-
-    @property
-    def channel_rows(self) -> Sequence[ChannelLike]:
-        """All channels."""
-        channels: Sequence[ChannelLike] = self.whole.channel_rows
-        return channels
+    run: RunLike
+    part: Callable[[int, int], ReportLike]
 
     def power_series(self, path: str | None = None, phase: str | None = None) -> Sequence[Bin]:
         """Bins of the run's energy, or of what is a row's own."""
@@ -76,7 +52,7 @@ class WindowedReport:
     @cached_property
     def _parts(self) -> list[tuple[float, float, ReportLike]]:
         """The report of every window."""
-        run: RunLike = self.whole.run
+        run = self.run
         if run.start_utc is None:
             raise UsageError("the recording does not say when it was, so hours can't be priced")
         unix_s = parse_utc(run.start_utc, "the recording")
@@ -84,15 +60,10 @@ class WindowedReport:
             (
                 unix_s + (start_ns - run.start_mono_ns) * 1e-9,
                 unix_s + (end_ns - run.start_mono_ns) * 1e-9,
-                self.recording.report(start_ns=start_ns, end_ns=end_ns),
+                self.part(start_ns, end_ns),
             )
             for start_ns, end_ns in _windows(unix_s, run.start_mono_ns, run.end_mono_ns)
         ]
-
-
-def windowed(recording: RecordingLike) -> WindowedReport:
-    """A recording's report that knows when its energy was used."""
-    return WindowedReport(recording, recording.report())
 
 
 def _windows(unix_s: float, start_ns: int, end_ns: int) -> Iterator[tuple[int, int]]:
@@ -109,10 +80,8 @@ def _windows(unix_s: float, start_ns: int, end_ns: int) -> Iterator[tuple[int, i
 
 
 def _step_s(duration_s: float) -> float:
-    """As fine as intensities are, and coarser for long runs."""
-    if duration_s <= _DAY_S:
-        return 300.0
-    return 900.0 if duration_s <= 7 * _DAY_S else 3600.0
+    """As fine as keeps the windows few; full hours, which intensities have, at the coarsest."""
+    return next((step_s for step_s in _STEPS_S if duration_s <= _MOST * step_s), _STEPS_S[-1])
 
 
 def _energy_j(part: ReportLike, path: str | None, phase: str | None) -> float | None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pyprof import settings
+from pyprof.cli import options
 from pyprof.errors import UsageError
 from pyprof.export.terminal import clean, usable_width, write
 
 if TYPE_CHECKING:
     from pyprof.carbon import Footprint, Scenario, ZoneRow
     from pyprof.carbon.equivalents import Equivalent
-    from pyprof.carbon.intensity import Bin, Intensity, Shift
+    from pyprof.carbon.intensity import Intensity, Shift
+    from pyprof.carbon.ledger import Bin
     from pyprof.energy import EnergyReport
     from pyprof.recording import Recording
 
@@ -122,13 +124,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def scenario_of(args: argparse.Namespace) -> Scenario:
-    """Flags over the scenario file, over the environment, over ``[tool.pyprof]``."""
+def scenario_of(args: argparse.Namespace, recording: Recording | None = None) -> Scenario:
+    """Flags over the scenario file, over what the recording keeps, over the settings."""
     from pyprof.carbon.scenario import override
 
-    chosen = _of_project()
-    if os.environ.get("PYPROF_ZONE"):
-        chosen = override(chosen, {"zone": os.environ["PYPROF_ZONE"]})
+    chosen = _base(args, recording)
     if args.scenario is not None:
         chosen = _of_file(args.scenario, chosen)
     flags = {
@@ -145,14 +145,13 @@ def scenario_of(args: argparse.Namespace) -> Scenario:
     return override(chosen, {name: value for name, value in flags.items() if value is not None})
 
 
-def _of_project() -> Scenario:
-    """The choices of the nearest project."""
-    from pyprof.carbon.scenario import scenario_from_section
-    from pyprof.carbon.toml import Section
-
-    project = settings.find_project()
-    known = {name: project.table[name] for name in _project_keys(project.table)}
-    return scenario_from_section(Section(known, "[tool.pyprof]"), folder=_folder(project))
+def _base(args: argparse.Namespace, recording: Recording | None) -> Scenario:
+    """What the recording keeps, with the project's hardware; else the settings."""
+    chosen = options.override_settings(settings.find_project())
+    kept = None
+    if recording is not None:
+        kept = recording.kept if args.zone is None else recording.kept_if_sound
+    return chosen if kept is None else replace(kept, embodied=chosen.embodied)
 
 
 def _of_file(path: str, base: Scenario) -> Scenario:
@@ -169,24 +168,9 @@ def _of_file(path: str, base: Scenario) -> Scenario:
     return chosen
 
 
-def _project_keys(table: Mapping[str, Any]) -> Iterator[str]:
-    """The keys of ``[tool.pyprof]`` that are accounting choices."""
-    from dataclasses import fields
-
-    from pyprof.carbon.scenario import Scenario
-
-    names = {field.name for field in fields(Scenario)}
-    return (name for name in table if name in names)
-
-
-def _folder(project: settings.Project) -> str:
-    """The folder that a project's paths count from."""
-    return "" if project.path is None else str(project.path.parent)
-
-
 def _answer(args: argparse.Namespace) -> Answer:
     """Everything that was asked."""
-    from pyprof.carbon import compare
+    from pyprof.carbon import Scenario, compare
     from pyprof.carbon.footprint import footprint
 
     _check_inputs(args)
@@ -194,13 +178,12 @@ def _answer(args: argparse.Namespace) -> Answer:
     if args.kg is not None:
         return _of_mass(args, ids)
     recording = None if args.file is None else _load(args.file)
-    report = None if recording is None else recording.report()
-    scenario = scenario_of(args)
-    bins = _bins(recording, report) if args.provider is not None or args.cleanest else []
+    report = None if recording is None else recording.report(scenario=Scenario())
+    scenario = scenario_of(args, recording)
+    bins = _bins(report) if args.provider is not None or args.cleanest else []
     if args.provider is not None:
         scenario = replace(scenario, intensity=_ask(args, bins, scenario))
-    timed = recording if scenario.intensity is not None else report
-    energy: Any = timed if recording is not None else _read_kwh(args.kwh)
+    energy: Any = _read_kwh(args.kwh) if report is None else report
     zones = () if args.zones is None else tuple(each for each in args.zones.split(",") if each)
     priced = footprint(energy, scenario) if scenario.has_place or not zones else None
     energy_j = _joules(energy)
@@ -317,15 +300,11 @@ def _ask(args: argparse.Namespace, bins: Sequence[Bin], scenario: Scenario) -> I
     return provider.history(scenario.zone, start_s - margin_s, end_s + margin_s)
 
 
-def _bins(recording: Recording | None, report: EnergyReport | None) -> Sequence[Bin]:
+def _bins(report: EnergyReport | None) -> Sequence[Bin]:
     """Energy over time."""
-    from pyprof.carbon.ledger import TimedReport
-    from pyprof.carbon.windows import WindowedReport
-
-    if recording is None or report is None:
+    if report is None:
         raise UsageError("hours need a recording: a bare figure says nothing about when")
-    timed = report if isinstance(report, TimedReport) else WindowedReport(recording, report)
-    bins = timed.power_series()
+    bins = report.power_series()
     if not bins:
         raise UsageError("the recording holds no energy over time")
     return bins

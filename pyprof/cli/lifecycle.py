@@ -122,10 +122,9 @@ def _account(args: argparse.Namespace, table: Mapping[str, Any], path: str) -> i
 
 def _load(path: str) -> Any:
     """The report of a recording, which can say when its energy was used."""
-    from pyprof.carbon.windows import windowed
     from pyprof.recording import load
 
-    return windowed(load(path))
+    return load(path).report()
 
 
 def _as_json(cycle: LifeCycle) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyprof import settings
@@ -11,6 +12,7 @@ from pyprof.export.terminal import say
 if TYPE_CHECKING:
     from pyprof.carbon import Scenario
     from pyprof.hardware import Look
+    from pyprof.recording import Recording
 
 _UNITS_S = {"ms": 1e-3, "us": 1e-6, "s": 1.0, "min": 60.0}
 
@@ -69,17 +71,44 @@ def look(args: argparse.Namespace) -> Look:
     )
 
 
-def scenario(args: argparse.Namespace) -> Scenario:
-    """Zone and PUE from flag, environment or project; an unknown zone is refused here."""
-    from pyprof.carbon import Scenario
+def scenario(args: argparse.Namespace, recording: Recording | None = None) -> Scenario:
+    """Flags over what the recording keeps, or over the settings; an unknown zone is refused here.
 
-    project = settings.find_project()
-    if project.note and not (args.zone and args.pue):
-        say(project.note)
-    zone = settings.find_zone(args.zone, project)
-    pue = settings.find_pue(args.pue, project)
-    kind = getattr(args, "kind", None) or "lifecycle"
-    made = Scenario(zone=zone, pue=pue, kind=kind)
+    What is kept comes before the settings, so that an old report stays as it was.
+    """
+    from pyprof.carbon.scenario import override
+
+    names = ("zone", "pue", "kind")
+    flags = {name: getattr(args, name, None) for name in names}
+    given = {name: value for name, value in flags.items() if value is not None}
+    kept = None
+    if recording is not None:
+        kept = recording.kept if args.zone is None else recording.kept_if_sound
+    made = override(_of_settings(given) if kept is None else kept, given)
     if made.has_place:
         made.resolve()
     return made
+
+
+def _of_settings(given: Mapping[str, object]) -> Scenario:
+    """The choices of the environment and the project. Hours and hardware are `carbon`'s matter."""
+    project = settings.find_project()
+    if project.note and not {"zone", "pue"} <= given.keys():
+        say(project.note)
+    return override_settings(project, leave_out=("intensity", "embodied"))
+
+
+def override_settings(project: settings.Project, leave_out: Sequence[str] = ()) -> Scenario:
+    """The project's scenario, with the zone of the environment over it."""
+    from dataclasses import fields
+
+    from pyprof.carbon.scenario import Scenario, override, scenario_from_section
+    from pyprof.carbon.toml import Section
+
+    settings.find_pue(None, project)
+    zone = settings.find_zone(None, project)
+    names = {field.name for field in fields(Scenario)} - {"kept", *leave_out}
+    known = {name: value for name, value in project.table.items() if name in names}
+    folder = "" if project.path is None else str(project.path.parent)
+    made = scenario_from_section(Section(known, "[tool.pyprof]"), folder=folder)
+    return made if zone is None or zone == made.zone else override(made, {"zone": zone})

@@ -51,10 +51,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("no recording given: write 'pyprof report FILE'")
     if args.stages is not None and args.stages < 1:
         raise UsageError(f"--stages must be at least 1, not {args.stages}")
-    scenario = options.scenario(args)
     if args.json not in (None, "-") and os.path.realpath(args.json) == os.path.realpath(args.file):
         raise UsageError(f"{args.json} is the recording itself: give the JSON another name")
-    report = price(_load(args.file).report(), scenario)
+    recording = _load(args.file)
+    scenario = options.scenario(args, recording)
+    report = recording.report(scenario=scenario)
     if args.json is None:
         write(sys.stdout, _text(report, args, scenario))
     else:

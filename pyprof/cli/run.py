@@ -192,6 +192,7 @@ class _Measuring:
 
     def _new_session(self) -> Session:
         """A session with the choices of the command line."""
+        from pyprof.carbon import keep_text
         from pyprof.session import Session
 
         args = self._args
@@ -204,6 +205,7 @@ class _Measuring:
             folder=True,
             overwrite=args.force,
             argv=args.command if args.record_argv else None,
+            kept=keep_text(self._scenario),
         )
 
     def discard(self) -> None:

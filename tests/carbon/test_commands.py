@@ -10,6 +10,7 @@ from report_double import make_report
 
 from pyprof.carbon.cases import published_cases_path
 from pyprof.carbon.table import data_path
+from pyprof.carbon.windows import Windows
 from pyprof.cli.command import Parser
 from pyprof.errors import NotComparableError, UnknownZoneError, UsageError
 
@@ -168,7 +169,9 @@ class Recorded:
 
     end_ns = 7200 * 10**9
 
-    def report(self, *, start_ns=None, end_ns=None):
+    kept = kept_if_sound = None
+
+    def report(self, *, scenario=None, start_ns=None, end_ns=None):
         first = 0 if start_ns is None else start_ns
         last = self.end_ns if end_ns is None else end_ns
         report = make_report([("", "training", (last - first) * 1e-9 * 1000.0)])
@@ -179,7 +182,8 @@ class Recorded:
             start_mono_ns=first,
             end_mono_ns=last,
         )
-        return replace(report, run=run)
+        timed = Windows(run, lambda start, end: self.report(start_ns=start, end_ns=end))
+        return replace(report, run=run, timed=timed)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from pyprof.carbon.intensity import (
     utc_text,
     weigh,
 )
-from pyprof.carbon.windows import windowed
+from pyprof.carbon.windows import Windows
 from pyprof.errors import UsageError
 
 HOUR = 3600.0
@@ -175,7 +175,10 @@ class Recorded:
                               ("b", "deployment", late)])  # fmt: skip
         run = replace(report.run, start_utc="1970-01-01T00:30:00.000000Z", start_mono_ns=first,
                       end_mono_ns=last)  # fmt: skip
-        return replace(report, run=run)
+        if start_ns is not None:
+            return replace(report, run=run)
+        timed = Windows(run, lambda first, last: self.report(start_ns=first, end_ns=last))
+        return replace(report, run=run, timed=timed)
 
 
 def test_a_recording_is_asked_window_by_window() -> None:
@@ -188,11 +191,11 @@ def test_a_recording_is_asked_window_by_window() -> None:
 
 
 def test_windows_cover_a_run_once_and_end_on_full_steps() -> None:
-    series = windowed(Recorded()).power_series()
+    series = Recorded().report().power_series()
     assert series[0][0] == 1800.0
     assert series[-1][1] == 1800.0 + 7200.0
     assert all(before[1] == after[0] for before, after in pairwise(series))
-    assert all(each[0] % 300 == 0 for each in series[1:])
+    assert all(each[0] % 60 == 0 for each in series[1:])
     assert math.fsum(each[2] for each in series) == pytest.approx(2000.0 * 3600)
 
 
