@@ -261,6 +261,8 @@ Shape Curve::shape(size_t interval) const {
     case Knot::Kind::kPlain:
       break;
   }
+  // A mean that many readings gave again and again runs straight.
+  if (track_->window_ns < 0 && to.t_ns - from.t_ns > 2 * track_->interval_ns) return shape;
   const double half = std::max(shape.half_start_s, shape.half_end_s);
   shape.kind = classify(around, 4 * half * shape.most_w / shape.width_s, shape.spread_w);
   if (shape.kind != Shape::Class::kMixed || !sharpen(shape)) bend(shape);
@@ -272,8 +274,11 @@ Shape Curve::shape(size_t interval) const {
 // Widens an edge by what its interval leaves open.
 void Curve::bound(Edge& edge, const Shape& shape) const {
   const Track& track = *track_;
+  const bool model = track.window_ns < 0;
   const double a = edge.into_s, w = shape.width_s, e = shape.energy_j, power = e / w;
-  const double rest = w - a, h = a * rest / w;
+  const double rest = w - a;
+  const double most_s = model ? std::min(w, seconds(track.interval_ns)) : w;
+  const double h = std::min(a * rest / w, most_s / 4);
   const double value = edge.energy_j - (shape.before_j - start_j_);
   const double limit = std::max(track.limit_w, power);
   const double low = std::max(0.0, e - limit * rest), high = std::min(limit * a, e);
@@ -322,7 +327,9 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
     }
   }
   const double half = shape.half_start_s + (shape.half_end_s - shape.half_start_s) * a / w;
-  const double blur_j = kBlurU * half * shape.most_w;
+  // A counter's change that is misplaced takes its energy along, a power only what differs.
+  const double blur_j = kBlurU * half * (model ? shape.spread_w : shape.most_w);
+  if (model && shape.spread_w == 0) hard_down = hard_up = 0;
   edge.down_j = static_cast<float>(down);
   edge.up_j = static_cast<float>(up);
   edge.hard_down_j = static_cast<float>(hard_down);

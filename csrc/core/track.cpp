@@ -264,8 +264,12 @@ void Builder::add_step(const Change& change, int64_t at_ns, double half_s, bool 
       knot(at_ns, step_j, half_s, 0, bridged ? Knot::Kind::kBridged : Knot::Kind::kPlain);
       return;
     case Step::Kind::kReset:
+    case Step::Kind::kImplausible:
       note(at_ns, "reset", resets_,
-           "the counter fell: the energy since its last update is not known");
+           found.kind == Step::Kind::kReset
+               ? "the counter fell: the energy since its last update is not known"
+               : "the counter rose by more than the device can use: that is not counted, and the "
+                 "energy since its last update is not known");
       blank(from_ns, at_ns, kUnknown, false);
       knot(at_ns, 0, half_s, 0, Knot::Kind::kFlat);
       return;
@@ -430,7 +434,9 @@ void Builder::find_powers() {
     }
     joined = seen;
   }
-  if (powers.size() < kFewPowers || lower.empty()) {
+  // What models give is all there is to know of them.
+  const bool few = powers.size() < kFewPowers && channel_.window_ns >= 0;
+  if (few || powers.empty() || lower.empty()) {
     track_.high_w = track_.most_w = track_.limit_w;
     return;
   }
@@ -538,6 +544,11 @@ Track Builder::finish() {
   } else {
     end_power();
   }
+  // The mean since the previous reading is new at each reading, changed or not.
+  if (channel_.window_ns < 0 && channel_.kind == Kind::kGauge) {
+    if (track_.interval_ns == 0) track_.interval_ns = track_.period_ns;
+    track_.period_ns = track_.interval_ns;
+  }
   // Even a single reading makes a curve: it is known that there was one.
   if (track_.knots.size() == 1) knot(track_.knots[0].t_ns + 1, 0, 0, 0, Knot::Kind::kFlat);
   find_powers();
@@ -546,8 +557,6 @@ Track Builder::finish() {
   find_variance();
   add_ends();
   fill_blanks();
-  if (track_.interval_ns == 0 && channel_.window_ns < 0) track_.interval_ns = track_.period_ns;
-  if (track_.period_ns == 0 && channel_.window_ns < 0) track_.period_ns = track_.interval_ns;
   return std::move(track_);
 }
 

@@ -22,5 +22,11 @@ int main() {
   // A sensor that exceeds its own range is trusted only while it rises.
   CHECK(step(1500, 1600, 1000, 0).kind == Kind::kDifference);
   CHECK(step(1600, 20, 1000, 0).kind == Kind::kReset);
+  // A rise that no limit allows is not energy; limits are taken generously.
+  CHECK(step(5, 405, 0, 100).kind == Kind::kDifference);
+  CHECK(step(5, 1000, 0, 100).kind == Kind::kImplausible);
+  CHECK(step(5, UINT64_MAX, 0, 100).counts == 0);
+  CHECK(step(10, 900, 1000, 100).kind == Kind::kImplausible);
+  CHECK(step(1500, 9000, 1000, 100).kind == Kind::kImplausible);
   return check::result();
 }
