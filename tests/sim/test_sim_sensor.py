@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sim import waveform
 from sim.sensor import Sensor
@@ -27,7 +27,6 @@ sensors = st.builds(
 times_ns = st.integers(-HOURS_NS, HOURS_NS)
 
 
-@settings(deadline=None)
 @given(sensors, times_ns)
 def test_updates_come_at_the_same_moments(sensor: Sensor, t_ns: int) -> None:
     last_ns = sensor.last_update_ns(t_ns)
@@ -39,7 +38,6 @@ def test_updates_come_at_the_same_moments(sensor: Sensor, t_ns: int) -> None:
     assert sensor.last_update_ns(following_ns - 1) == last_ns
 
 
-@settings(deadline=None)
 @given(sensors, times_ns)
 def test_the_gap_between_updates_keeps_to_period_and_jitter(sensor: Sensor, t_ns: int) -> None:
     last_ns = sensor.last_update_ns(t_ns)
@@ -48,7 +46,6 @@ def test_the_gap_between_updates_keeps_to_period_and_jitter(sensor: Sensor, t_ns
     assert abs(gap_ns - period_ns) <= sensor.jitter * period_ns + 2
 
 
-@settings(deadline=None)
 @given(signals, sensors, times_ns)
 def test_counters_agree_to_the_count(signal: waveform.Signal, sensor: Sensor, t_ns: int) -> None:
     exact = sensor.counter_at(signal, t_ns)
@@ -59,7 +56,6 @@ def test_counters_agree_to_the_count(signal: waveform.Signal, sensor: Sensor, t_
     assert 0 <= native < whole
 
 
-@settings(deadline=None)
 @given(signals, sensors, times_ns)
 def test_powers_agree(signal: waveform.Signal, sensor: Sensor, t_ns: int) -> None:
     native_w = Probe(signal, sensor).ask("power_at", t_ns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sim import waveform
 from sim.sensor import Sensor
@@ -20,7 +20,6 @@ signals = st.builds(Signal, st.lists(segments, min_size=1, max_size=6).map(tuple
 times_ns = st.integers(-DAYS_18_NS, DAYS_18_NS)
 
 
-@settings(deadline=None)
 @given(signals, times_ns)
 def test_energy_stays_exact_over_weeks(signal: Signal, t_ns: int) -> None:
     # The absolute term is one segment's rounding, for times at which hardly any energy has flowed.
@@ -28,13 +27,11 @@ def test_energy_stays_exact_over_weeks(signal: Signal, t_ns: int) -> None:
     assert Probe(signal).ask("energy_j", t_ns) == pytest.approx(exact_j, rel=1e-9, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(signals, times_ns)
 def test_power_agrees(signal: Signal, t_ns: int) -> None:
     assert Probe(signal).ask("power_w", t_ns) == pytest.approx(signal.power_w(t_ns), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(signals, times_ns, st.integers(10**6, 10**10))
 def test_a_short_mean_keeps_its_digits_after_weeks(signal: Signal, t_ns: int, span: int) -> None:
     mean_w = Probe(signal).ask("mean_w", t_ns, t_ns + span)
@@ -43,7 +40,6 @@ def test_a_short_mean_keeps_its_digits_after_weeks(signal: Signal, t_ns: int, sp
     assert mean_w == pytest.approx(signal.mean_w(t_ns, t_ns + span), abs=slack_w)
 
 
-@settings(deadline=None)
 @given(signals, times_ns, times_ns, times_ns)
 def test_energy_adds_up(signal: Signal, a_ns: int, b_ns: int, c_ns: int) -> None:
     parts_j = signal.between_j(a_ns, b_ns) + signal.between_j(b_ns, c_ns)
