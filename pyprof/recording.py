@@ -142,10 +142,15 @@ class Recording:
         Without either, the scenario that the recording keeps. ``zone`` and ``pue`` override it one
         by one; a new zone is priced by today's tables.
         """
+        energy = self.energy(start_ns, end_ns, phase)
+        return price(energy, scenario if scenario is not None else self._scenario(zone, pue))
+
+    def energy(
+        self, start_ns: int | None = None, end_ns: int | None = None, phase: str | None = None
+    ) -> EnergyReport:
+        """Joules alone, of the whole or of a part. :func:`price` adds the kilograms."""
         energy = self._part(start_ns, end_ns, phase)
-        hours = _Hours(self, energy)
-        chosen = scenario if scenario is not None else self._scenario(zone, pue)
-        return price(replace(energy, timed=hours), chosen)
+        return replace(energy, timed=_Hours(self, energy))
 
     @property
     def kept(self) -> Scenario | None:

@@ -81,15 +81,6 @@ def _load(name: str) -> Recording:
     return load(file if not os.path.lexists(name) and os.path.isfile(file) else name)
 
 
-def price(report: EnergyReport, scenario: Scenario) -> EnergyReport:
-    """``report`` with its footprint, if a place is set."""
-    from dataclasses import replace
-
-    from pyprof.carbon import account
-
-    return replace(report, footprint=account(report, scenario) if scenario.has_place else None)
-
-
 def _text(report: EnergyReport, args: argparse.Namespace, scenario: Scenario) -> str:
     """The report as the terminal, the pipe and the flags want it."""
     from pyprof.export.text import DEFAULT_STAGES, render

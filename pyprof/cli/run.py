@@ -232,7 +232,7 @@ class _Measuring:
                 lambda: session.stop(ending.exit_status, ending.signal),
             )
             written = _step("the recording stays in its folder", session.fold)
-            _step("the report could not be made", lambda: self._tell(session.recording.report()))
+            _step("the report could not be made", lambda: self._tell(session.recording.energy()))
             self._point_to(written)
         except KeyboardInterrupt:
             say(f"interrupted: 'pyprof report {self._out}' makes the report")
@@ -248,7 +248,7 @@ class _Measuring:
 
     def _price(self, energy: EnergyReport) -> EnergyReport:
         """With its footprint, if a place is set."""
-        from pyprof.cli.report import price
+        from pyprof.recording import price
 
         return price(energy, self._scenario)
 

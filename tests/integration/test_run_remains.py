@@ -140,7 +140,7 @@ def test_a_recording_that_can_not_be_folded_is_still_reported(tmp_path: Path) ->
 
 
 def test_carbon_that_fails_costs_the_carbon_alone(tmp_path: Path) -> None:
-    done = run_broken(tmp_path, "cli.report", "price")
+    done = run_broken(tmp_path, "recording", "price")
     assert done.returncode == 3
     assert "the carbon could not be computed (RuntimeError: broken on purpose)" in done.stderr
     assert "Energy" in done.stderr
