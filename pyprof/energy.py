@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -198,6 +198,50 @@ class Stages(Mapping[str, Stage]):
     def __len__(self) -> int:
         """How many paths there are."""
         return len(self._by_path)
+
+    def values(self) -> StageValues:
+        """Every row, the root first: a path has one for each of its phases."""
+        return StageValues(self)
+
+    def items(self) -> StageItems:
+        """Every row with its path: a path comes once for each of its phases."""
+        return StageItems(self)
+
+
+class StageValues(ValuesView[Stage]):
+    """The rows, which may outnumber the paths."""
+
+    _mapping: Stages
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self._mapping.rows)
+
+    def __iter__(self) -> Iterator[Stage]:
+        """Rows in the order of the report."""
+        return iter(self._mapping.rows)
+
+    def __contains__(self, row: object) -> bool:
+        """Whether that row is one of them."""
+        return row in self._mapping.rows
+
+
+class StageItems(ItemsView[str, Stage]):
+    """The rows with their paths, which may come more than once."""
+
+    _mapping: Stages
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self._mapping.rows)
+
+    def __iter__(self) -> Iterator[tuple[str, Stage]]:
+        """Paths and rows in the order of the report."""
+        return ((row.path, row) for row in self._mapping.rows)
+
+    def __contains__(self, item: object) -> bool:
+        """Whether that pair is one of them."""
+        return item in list(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ class PyprofError(Exception):
     exit_status: int = 2
 
 
-class UsageError(PyprofError):
+class UsageError(PyprofError, ValueError):
     """An argument or a setting that can't be used."""
 
 
-class UnknownZoneError(PyprofError):
+class UnknownZoneError(PyprofError, ValueError):
     """A grid zone that is in no table; the message names the nearest ones."""
 
 

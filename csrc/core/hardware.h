@@ -16,6 +16,7 @@ class Selection : public Unit {
   explicit Selection(std::unique_ptr<Unit> unit);
   const std::vector<Channel>& channels() const override { return channels_; }
   Lane lane() const override { return unit_->lane(); }
+  std::string describe(int32_t code) const override { return unit_->describe(code); }
   int64_t interval_ns() const override { return unit_->interval_ns(); }
   void read(std::span<Sample> out) noexcept override;
 

@@ -49,7 +49,9 @@ void LaneThread::add(std::unique_ptr<Unit> unit, uint32_t first_index, size_t ca
   for (size_t i = 0; i < channels.size(); ++i) {
     ChannelState state;
     state.index = first_index + static_cast<uint32_t>(i);
+    state.unit = slot.unit.get();
     state.kind = channels[i].kind;
+    state.documented_ns = channels[i].period_ns;
     state.buffer = std::make_unique<TraceBuffer>(capacity);
     slot.channels.push_back(std::move(state));
   }
@@ -227,7 +229,8 @@ bool LaneThread::take_sample(Slot& slot, size_t which, int64_t at_ns, bool* fail
   }
   if (channel.episode.count != 0) note_recovery(channel, at_ns);
   const Pacer& pacer = slot.pacer;
-  const int64_t planned = std::max(pacer.interval_ns(), pacer.period_ns());
+  const int64_t period = pacer.period_ns() > 0 ? pacer.period_ns() : channel.documented_ns;
+  const int64_t planned = std::max(pacer.interval_ns(), period);
   const int64_t elapsed = at_ns - channel.last_read_ns;
   const bool gap = channel.seen && (channel.failed_since ? elapsed > 2 * planned
                                                          : elapsed > 4 * planned + 50 * kNsPerMs);
@@ -263,11 +266,11 @@ void LaneThread::note_failure(ChannelState& channel, const Sample& sample, int64
 
 void LaneThread::note_recovery(ChannelState& channel, int64_t at_ns) {
   Episode& episode = channel.episode;
+  std::string words = channel.unit->describe(episode.code);
   const std::lock_guard lock(mutex_);
   if (events_.size() + 2 <= kMostEvents) {
     events_.push_back({episode.start_ns, kind_of(episode.status),
-                       static_cast<int32_t>(channel.index), episode.count,
-                       "code " + std::to_string(episode.code)});
+                       static_cast<int32_t>(channel.index), episode.count, std::move(words)});
     if (episode.status == Sample::Status::kLost) {
       events_.push_back({at_ns, "back", static_cast<int32_t>(channel.index), 1, ""});
     }
@@ -281,11 +284,12 @@ bool LaneThread::settle(int64_t now_ns) {
     for (Slot& slot : slots_) {
       for (ChannelState& channel : slot.channels) {
         if (channel.episode.count != 0) {
+          std::string words =
+              channel.unit->describe(channel.episode.code) + ", until the end of the run";
           const std::lock_guard lock(mutex_);
-          events_.push_back(
-              {channel.episode.start_ns, kind_of(channel.episode.status),
-               static_cast<int32_t>(channel.index), channel.episode.count,
-               "code " + std::to_string(channel.episode.code) + ", until the end of the run"});
+          events_.push_back({channel.episode.start_ns, kind_of(channel.episode.status),
+                             static_cast<int32_t>(channel.index), channel.episode.count,
+                             std::move(words)});
         }
       }
     }

@@ -27,8 +27,10 @@ struct Episode {
 };
 
 struct ChannelState {
+  const Unit* unit = nullptr;
   uint32_t index = 0;
   Kind kind = Kind::kCounter;
+  int64_t documented_ns = 0;  // update period before the real one is found, 0: unknown
   bool seen = false;
   uint64_t raw = 0;
   int64_t last_read_ns = 0;

@@ -192,10 +192,10 @@ std::pair<int64_t, double> Builder::place(const Change& change) const {
   const int64_t period = track_.period_ns;
   int64_t low = change.last_old_ns;
   int64_t at = change.at_ns;
-  if (period > 0 && change.first_new_ns - low > period) {
-    // Updates were missed: the value that was read is the last one's, at most a period old.
-    low = change.first_new_ns - period;
-    if (at < low || (change.flags & kGap) != 0) at = change.first_new_ns - period / 2;
+  if (period > 0) {
+    // Where updates were missed the value that was read is the last one's, at most a period old.
+    low = std::max(low, change.first_new_ns - period);
+    if (at < low || (change.flags & kGap) != 0) at = low + (change.first_new_ns - low) / 2;
   }
   double half = seconds(std::max(at - low, change.first_new_ns - at));
   if (spread_ns_ > 0) half = std::min(half, 2 * kSigmasPerSpread * seconds(spread_ns_));
@@ -225,7 +225,7 @@ void Builder::add_count(const Change& change) {
     return;
   }
   const auto [at, half] = place(change);
-  if (track_.knots.size() == 1 && (last_.flags & kFirst) != 0 && !gap) {
+  if (track_.knots.size() == 1 && (last_.flags & kFirst) != 0) {
     // The first value was made up to one update before it was read.
     Knot& first = track_.knots.front();
     const int64_t period = track_.period_ns;

@@ -11,6 +11,9 @@
 
 namespace pyprof {
 
+// "permission denied (errno 13)" and the like, in lower case.
+std::string describe_errno(int error);
+
 // One channel's share of one read. A failed read has no value: `raw` is then meaningless.
 struct Sample {
   enum class Status : uint8_t { kOk, kFailed, kDenied, kLost };
@@ -30,6 +33,8 @@ class Unit {
   // allocates, never throws, never takes a lock that a Python thread may hold.
   virtual void read(std::span<Sample> out) noexcept = 0;
   virtual Lane lane() const { return Lane::kFiles; }
+  // What a failed sample's code means, in words. Called by the thread that reads.
+  virtual std::string describe(int32_t code) const;
   // > 0: not a sensor with updates of its own; read it at this interval, not more often.
   virtual int64_t interval_ns() const { return 0; }
 };

@@ -112,10 +112,4 @@ std::optional<uint64_t> read_uint(const std::string& path) {
   return value;
 }
 
-std::string describe_errno(int error) {
-  std::string text = std::strerror(error);
-  if (!text.empty()) text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
-  return text + " (errno " + std::to_string(error) + ")";
-}
-
 }  // namespace pyprof

@@ -35,7 +35,4 @@ class NumberFile {
 std::optional<std::string> read_line(const std::string& path);
 std::optional<uint64_t> read_uint(const std::string& path);
 
-// "permission denied" and the like, in lower case, with the number.
-std::string describe_errno(int error);
-
 }  // namespace pyprof

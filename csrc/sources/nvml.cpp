@@ -265,6 +265,28 @@ Sample::Status status_of(nvmlReturn_t code) {
   }
 }
 
+std::string uuid_of(const Library& library, nvmlDevice_t device) {
+  std::array<char, NVML_DEVICE_UUID_V2_BUFFER_SIZE> text{};
+  const bool told =
+      library.uuid != nullptr && library.uuid(device, text.data(), text.size()) == NVML_SUCCESS;
+  return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "";
+}
+
+// The GPU of that UUID, or null. A library that can't look one up is asked for each GPU's.
+nvmlDevice_t find_device(const Library& library, const std::string& uuid) {
+  nvmlDevice_t device = nullptr;
+  if (library.by_uuid != nullptr) {
+    return library.by_uuid(uuid.c_str(), &device) == NVML_SUCCESS ? device : nullptr;
+  }
+  unsigned int count = 0;
+  if (uuid.empty() || library.count(&count) != NVML_SUCCESS) return nullptr;
+  for (unsigned index = 0; index < count; ++index) {
+    if (library.by_index(index, &device) != NVML_SUCCESS) continue;
+    if (uuid_of(library, device) == uuid) return device;
+  }
+  return nullptr;
+}
+
 // The handle of a GPU, which is not touched again once the GPU is lost (a stale one can crash the
 // process): it is looked up anew by UUID, at growing distances.
 class Device {
@@ -281,6 +303,10 @@ class Device {
     return answer;
   }
 
+  std::string describe(int32_t code) const {
+    return words(*library_, static_cast<nvmlReturn_t>(code));
+  }
+
  private:
   void lose(nvmlReturn_t code) noexcept {
     lost_ = true;
@@ -291,11 +317,10 @@ class Device {
 
   bool resolve() noexcept {
     const int64_t now_ns = monotonic_ns();
-    if (now_ns < retry_at_ns_ || library_->by_uuid == nullptr || uuid_.empty()) return false;
+    if (now_ns < retry_at_ns_ || uuid_.empty()) return false;
     if (loss_ == NVML_ERROR_UNINITIALIZED) library_->init();
-    nvmlDevice_t found = nullptr;
-    const nvmlReturn_t code = library_->by_uuid(uuid_.c_str(), &found);
-    if (code != NVML_SUCCESS) {
+    const nvmlDevice_t found = find_device(*library_, uuid_);
+    if (found == nullptr) {
       lose(loss_);
       return false;
     }
@@ -320,6 +345,7 @@ class Gpu final : public Unit {
 
   const std::vector<Channel>& channels() const override { return channels_; }
   Lane lane() const override { return Lane::kVendor; }
+  std::string describe(int32_t code) const override { return device_.describe(code); }
   void read(std::span<Sample> out) noexcept override {
     const Answer answer = device_.read(ask_);
     out[0] = {answer.value, status_of(answer.code), static_cast<int32_t>(answer.code)};
@@ -350,6 +376,7 @@ class BusyGpu final : public Unit {
   const std::vector<Channel>& channels() const override { return channels_; }
   int64_t interval_ns() const override { return kUtilisationIntervalNs; }
   Lane lane() const override { return Lane::kVendor; }
+  std::string describe(int32_t code) const override { return device_.describe(code); }
   void read(std::span<Sample> out) noexcept override {
     const Answer answer = device_.read(ask_busy_percent);
     const double busy = static_cast<double>(answer.value) / 100.0;
@@ -436,13 +463,6 @@ std::string name_of(const Library& library, nvmlDevice_t device) {
   const bool told =
       library.name != nullptr && library.name(device, text.data(), text.size()) == NVML_SUCCESS;
   return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "NVIDIA GPU";
-}
-
-std::string uuid_of(const Library& library, nvmlDevice_t device) {
-  std::array<char, NVML_DEVICE_UUID_V2_BUFFER_SIZE> text{};
-  const bool told =
-      library.uuid != nullptr && library.uuid(device, text.data(), text.size()) == NVML_SUCCESS;
-  return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "";
 }
 
 Generation generation_of(const Library& library, nvmlDevice_t device) {
@@ -652,9 +672,9 @@ std::unique_ptr<Unit> nvml_utilisation(const Places& places, const Channel& chan
                                        double design_w) {
   SourceState state;
   const auto library = open_library(places, state);
-  if (library == nullptr || library->by_uuid == nullptr) return nullptr;
-  nvmlDevice_t device = nullptr;
-  if (library->by_uuid(channel.uuid.c_str(), &device) != NVML_SUCCESS) return nullptr;
+  if (library == nullptr) return nullptr;
+  const nvmlDevice_t device = find_device(*library, channel.uuid);
+  if (device == nullptr) return nullptr;
   if (ask_twice(BusyGpu::ask_busy_percent, *library, device).code != NVML_SUCCESS) return nullptr;
   Channel gauge = channel;
   gauge.kind = Kind::kGauge;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,13 @@ _UNITS_S = {"ms": 1e-3, "us": 1e-6, "s": 1.0, "min": 60.0}
 
 
 def parse_interval(text: str) -> float:
-    """Seconds from ``10ms``, ``0.1s`` or ``0.1``."""
+    """Seconds from ``10ms``, ``0.1s`` or ``0.1``; the session knows which can be kept."""
     unit = next((unit for unit in _UNITS_S if text.endswith(unit)), "")
     try:
         interval_s = float(text[: len(text) - len(unit)]) * _UNITS_S.get(unit, 1.0)
     except ValueError:
         interval_s = 0.0
-    if not 1e-4 <= interval_s <= 60.0:
+    if not 0.0 < interval_s < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no interval: write 10ms, 0.1s or seconds")
     return interval_s
 

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 from sim import machine as simulated
 from sim import ready, waveform
+from sim.build import SHARED, Part, native
 from sim.fault import ALWAYS, ENERGY_CALLS, POWER_CALLS, Fault, NvmlError, Span, unsupported
 from sim.gpu import Gpu
 from sim.machine import Running
@@ -196,6 +197,18 @@ def test_a_gpu_without_power_is_modelled_from_its_utilisation(tmp_path: Path) ->
     assert gpu.high_j > gpu.energy_j
 
 
+def test_a_library_without_a_look_up_by_uuid_is_enough_for_that() -> None:
+    source = Path(__file__).with_name("least_nvml.cpp")
+    library = native(Part("libnvidia-ml-least.so.1", (source,), SHARED, needs_nvml=True))
+    with Profiler(nvml=str(library), sources=["nvml", "modelled"]) as prof:
+        time.sleep(0.5)
+    report = prof.report()
+    idle, busy = report.channels["gpu0"], report.channels["gpu1"]
+    assert (idle.quality, busy.quality) == ("modelled", "modelled")
+    assert idle.mean_w == pytest.approx(0.15 * 400)
+    assert busy.mean_w == pytest.approx(400)
+
+
 def test_without_models_it_stays_unmeasured_and_says_which_calls_said_what(tmp_path: Path) -> None:
     with ready.gpu_without_power().running(tmp_path) as machine:
         found = _found(machine)
@@ -268,6 +281,8 @@ def test_a_lost_gpu_comes_back_and_its_counter_bridges_the_gap(tmp_path: Path) -
     events = [event.kind for event in report.events if event.channel == "gpu0"]
     assert "lost" in events
     assert "back" in events
+    (lost,) = (event for event in report.events if event.kind == "lost")
+    assert lost.text == "GPU is lost (NVML error 15)"
     assert not [event for event in report.events if event.channel == "gpu1"]
     gpu = report.channels["gpu0"]
     assert gpu.energy_j == pytest.approx(truth_j, rel=0.03)

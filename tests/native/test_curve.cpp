@@ -184,6 +184,21 @@ void test_first_reading() {
   }
 }
 
+// The same where the second reading comes late: an update's energy is not squeezed into the wait.
+void test_gap_after_the_first_reading() {
+  for (const double from_s : {0.135, 0.15, 0.175, 0.195}) {
+    const double late_s = from_s + 0.068;
+    auto changes = steps(late_s, 3.3, 200);
+    changes[0] = change(from_s, late_s, changes[0].raw, kGap);
+    changes.insert(changes.begin(), change(from_s, from_s, 20, kFirst));
+    const Curve curve =
+        make_curve(counter(1, 0, 400), {frame_of(changes, 3.3, 0.1, 0.1)}, from_s, 3);
+    const Estimate whole = curve.between(ns(from_s), ns(3));
+    CHECK_NEAR(whole.energy_j, 200 * (3 - from_s), 10);
+    CHECK(holds(whole, 200 * (3 - from_s)));
+  }
+}
+
 // Before the first and after the last reading: one update at most is carried on, and said.
 void test_ends() {
   const Curve curve =
@@ -358,6 +373,7 @@ int main() {
   test_counter_bridges_a_gap();
   test_held_counter_stands_still();
   test_first_reading();
+  test_gap_after_the_first_reading();
   test_ends();
   test_idle_counter();
   test_damage_is_a_gap();

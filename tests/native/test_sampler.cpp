@@ -122,6 +122,34 @@ void check_faults_are_events_not_values() {
   CHECK(sampler.stats().failed_reads >= 1);
 }
 
+// A sensor that updates once a second, and a read that is late by less.
+class Slow : public Unit {
+ public:
+  Slow() : channels_{counter("slow")} {
+    channels_[0].kind = Kind::kGauge;
+    channels_[0].period_ns = kNsPerS;
+  }
+  const std::vector<Channel>& channels() const override { return channels_; }
+  void read(std::span<Sample> out) noexcept override {
+    if (reads_++ == 3) sleep_until(monotonic_ns() + 200 * kNsPerMs);
+    out[0] = {static_cast<uint64_t>(reads_), Sample::Status::kOk, 0};
+  }
+
+ private:
+  std::vector<Channel> channels_;
+  int reads_ = 0;
+};
+
+void check_late_is_no_gap_between_updates() {
+  Sampler sampler(units(std::make_unique<Slow>()), 0);
+  sampler.start();
+  sleep_until(monotonic_ns() + 300 * kNsPerMs);
+  sampler.stop(10 * kNsPerMs);
+  const std::vector<Change> changes = collect(sampler);
+  CHECK(changes.size() > 4);
+  for (const Change& change : changes) CHECK((change.flags & kGap) == 0);
+}
+
 void check_a_hang_delays_nobody() {
   Sampler sampler(
       units(std::make_unique<Hanging>(), std::make_unique<Steps>(kNsPerMs, Lane::kFiles)), 0);
@@ -166,6 +194,7 @@ int main() {
   check_every_update_seen_once(100 * kNsPerMs);
   check_every_update_seen_once(kNsPerMs);
   check_faults_are_events_not_values();
+  check_late_is_no_gap_between_updates();
   check_a_hang_delays_nobody();
   check_a_hanging_gpu_delays_no_other();
   check_start_stop_again();

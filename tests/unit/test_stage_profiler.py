@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import pyprof
+from pyprof.energy import Stage, Stages
 
 
 @pyprof.stage("work", phase="deployment")
@@ -76,3 +77,28 @@ def test_a_profiler_refuses_another_phase() -> None:
         pytest.raises(ValueError, match="development, training or deployment"),
     ):
         prof.stage("x", phase="embodied")
+
+
+def test_rows_of_one_path_and_two_phases_are_all_listed() -> None:
+    def row(path: str, phase: str) -> Stage:
+        return Stage(path, phase, 1, 1, 1.0, 1.0, 2.0, 1.9, 2.1, 2.0, True, (), {}, {})
+
+    rows = (row("", "training"), row("a", "training"), row("a", "deployment"))
+    stages = Stages(rows)
+    assert list(stages) == ["", "a"]
+    assert tuple(stages.values()) == rows
+    assert len(stages.values()) == 3
+    assert rows[2] in stages.values()
+    assert list(stages.items()) == [("", rows[0]), ("a", rows[1]), ("a", rows[2])]
+    assert ("a", rows[2]) in stages.items()
+    with pytest.raises(KeyError, match="'training' and 'deployment'"):
+        stages["a"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"phase": "idle"}, {"pace": "none"}, {"interval": -1.0}, {"pue": 0.5}, {"zone": "Narnia"}],
+)
+def test_a_bad_setting_is_a_value_error(settings: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"phase|pace|interval|pue|Narnia"):
+        pyprof.Profiler(**settings)  # type: ignore[arg-type]
