@@ -12,7 +12,7 @@ from pyprof.errors import UnknownZoneError, UsageError
 from pyprof.export.terminal import clean, usable_width, write
 
 if TYPE_CHECKING:
-    from pyprof.carbon.grid import Place
+    from pyprof.carbon.grid import Place, Resolution
 
 NAME = "factors"
 HELP = "List, search, explain and compare grid factors, hardware and equivalents."
@@ -89,29 +89,33 @@ def _zones(args: argparse.Namespace) -> tuple[list[Any], list[str]]:
 def _exact(words: str, args: argparse.Namespace) -> tuple[list[Any], list[str]] | None:
     """The one zone of that name, with its factor; None if it is no name."""
     from pyprof.carbon.grid import find_factor
+    from pyprof.export.account import entry
 
+    width = usable_width()
     try:
         found = find_factor(words, args.kind, args.table)
     except UnknownZoneError:
         return None
-    lines = [f"zone        {found.zone}", f"factor      {found.factor.describe()}"]
-    lines.append(f"basis       {found.factor.basis}, {found.factor.signal}, {found.factor.gases}")
-    if found.substituted is not None:
-        lines.append(f"note        {found.substituted}")
-    if found.beside is not None:
-        lines.append(f"beside it   in no total: {found.beside.describe()}")
-    if found.place is not None and found.place.pue is not None:
-        lines.append(f"PUE         {found.place.pue:g}, not applied: {found.place.pue_basis}")
-    lines += [f"note        {note}" for note in _notes(found.factor.note)]
-    lines += [f"warning     {warning}" for warning in found.factor.warnings()]
+    lines = [line for label, said in _explained(found) for line in entry(label, said, width)]
     values = {**found.to_dict(), "warnings": list(found.factor.warnings())}
     return [values], lines
 
 
-def _notes(note: str) -> Iterator[str]:
-    """The row's own note, if it has one."""
-    if note:
-        yield note
+def _explained(found: Resolution) -> Iterator[tuple[str, str]]:
+    """A factor with everything to be known of it."""
+    factor, place = found.factor, found.place
+    yield "zone", found.zone if place is None else f"{found.zone} ({place.name})"
+    yield "factor", factor.describe()
+    yield "basis", f"{factor.basis}, {factor.signal}, {factor.gases}"
+    if found.substituted is not None:
+        yield "note", found.substituted
+    if found.beside is not None:
+        yield "beside it", f"in no total: {found.beside.describe()}"
+    if place is not None and place.pue is not None:
+        yield "PUE", f"{place.pue:g}, not applied: {place.pue_basis}"
+    if factor.note:
+        yield "note", factor.note
+    yield from (("warning", warning) for warning in factor.warnings())
 
 
 def _place_values(place: Place) -> dict[str, Any]:
@@ -151,13 +155,13 @@ _KINDS = ("lifecycle", "direct")
 def _compare(args: argparse.Namespace) -> tuple[list[Any], list[str]]:
     """One kWh in several zones."""
     from pyprof.carbon import compare
-    from pyprof.cli.carbon import zone_lines
+    from pyprof.export.account import zone_lines
 
     zones = [each for each in args.compare.split(",") if each]
     if not zones:
         raise UsageError("--compare needs zones, such as FR,DE")
     rows = compare(3.6e6, zones, kind=args.kind, table=args.table)
-    return [row.to_dict() for row in rows], ["one kWh:", *zone_lines(rows)]
+    return [row.to_dict() for row in rows], ["one kWh:", *zone_lines(rows, usable_width())]
 
 
 def _diff(path: str) -> tuple[list[Any], list[str]]:

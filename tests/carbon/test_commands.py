@@ -171,18 +171,16 @@ class Recorded:
 
     kept = kept_if_sound = None
 
-    def report(self, *, scenario=None, start_ns=None, end_ns=None):
-        first = 0 if start_ns is None else start_ns
-        last = self.end_ns if end_ns is None else end_ns
-        report = make_report([("", "training", (last - first) * 1e-9 * 1000.0)])
+    def report(self, *, scenario=None):
+        report = make_report([("", "training", self.end_ns * 1e-6)])
         run = replace(
             report.run,
             command="t.py",
             start_utc="1970-01-01T05:00:00.000000Z",
-            start_mono_ns=first,
-            end_mono_ns=last,
+            start_mono_ns=0,
+            end_mono_ns=self.end_ns,
         )
-        timed = Windows(run, lambda start, end: self.report(start_ns=start, end_ns=end))
+        timed = Windows(run, 1, lambda times: [("", "training", [t * 1e-6 for t in times])])
         return replace(report, run=run, timed=timed)
 
 
