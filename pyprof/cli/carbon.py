@@ -215,7 +215,7 @@ def _answer(args: argparse.Namespace) -> Answer:
     ids = _ids(args.equivalents)
     if args.kg is not None:
         return _of_mass(args, ids)
-    recording = None if args.file is None else _load(args.file)
+    recording = None if args.file is None else options.open_recording(args.file)
     report = None if recording is None else recording.report(scenario=Scenario())
     scenario = scenario_of(args, recording)
     bins = _bins(report) if args.provider is not None or args.cleanest else []
@@ -268,13 +268,6 @@ def _of_mass(args: argparse.Namespace, ids: Sequence[str] | None) -> Answer:
     kg = require_number(args.kg, "--kg")
     per_day = _per_day(kg, args.days)
     return Answer(None, None, kg, None, None, per_day, (), (), _put(kg, None, None, ids))
-
-
-def _load(path: str) -> Recording:
-    """The recording of that name."""
-    from pyprof.recording import load
-
-    return load(path)
 
 
 def _read_kwh(words: Sequence[str]) -> dict[str, float]:

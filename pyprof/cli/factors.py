@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyprof.errors import UnknownZoneError, UsageError
@@ -133,8 +133,8 @@ def _place_lines(places: Sequence[Place]) -> Iterator[str]:
         Column("name", right=False, leave=1),
         Column("life-cycle g/kWh"),
         Column("direct g/kWh"),
-        Column("year"),
-        Column("grid", right=False),
+        Column("year", leave=3),
+        Column("grid", right=False, leave=2),
     )
     rows = [
         (
@@ -178,7 +178,14 @@ def _diff(path: str) -> tuple[list[Any], list[str]]:
         }
         for change in changes
     ]
-    return values, [change.text for change in changes] or ["no difference"]
+    return values, [clean(change.text) for change in changes] or ["no difference"]
+
+
+def _hung(texts: Iterable[str]) -> list[str]:
+    """Texts broken to the width, each line after its first a little to the right."""
+    from pyprof.export.lines import INDENT, wrap
+
+    return [line for text in texts for line in wrap(clean(text), "", INDENT, usable_width())]
 
 
 def _embodied(words: Sequence[str], basis: str | None) -> tuple[list[Any], list[str]]:
@@ -192,11 +199,11 @@ def _embodied(words: Sequence[str], basis: str | None) -> tuple[list[Any], list[
         if all(word in row.name.casefold() for word in wanted)
         and basis in (None, row.basis, row.basis_class)
     ]
-    lines = [
+    lines = _hung(
         f"{row.name}: {row.kg_co2e:g} kg ({row.low_kg:g} to {row.high_kg:g}) {row.unit}, "
         f"{row.basis}{', default' if row.preferred else ''}; {row.scope}; {row.source}, {row.year}"
         for row in rows
-    ]
+    )
     return [row.to_dict() for row in rows], lines or ["no hardware matches"]
 
 
@@ -219,10 +226,10 @@ def _equivalents() -> tuple[list[Any], list[str]]:
         }
         for row in rows
     ]
-    lines = [
+    lines = _hung(
         f"{row.id}: {row.kg_per_unit:g} kg per {row.unit}, {row.name}; {row.source}, {row.year}"
         + (" (implied by a published result)" if row.is_implied else "")
         + (" (not re-read at its source)" if row.verified == "no" else "")
         for row in rows
-    ]
+    )
     return values, lines

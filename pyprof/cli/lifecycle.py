@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pyprof.cli import options
 from pyprof.errors import UsageError
 from pyprof.export.terminal import clean, usable_width, write
 
 if TYPE_CHECKING:
+    from pyprof.carbon.ledger import ReportLike
     from pyprof.carbon.lifecycle import LifeCycle
 
 NAME = "lifecycle"
@@ -83,7 +85,7 @@ def _account(args: argparse.Namespace, table: Mapping[str, Any], path: str) -> i
     from pyprof.carbon.lifecycle_file import life_cycle_from
     from pyprof.export.lifecycle import life_cycle_lines
 
-    cycle = life_cycle_from(table, path, _load)
+    cycle = life_cycle_from(table, path, _report)
     if args.sci:
         from pyprof.export.sci import sci_for_ai
 
@@ -95,11 +97,9 @@ def _account(args: argparse.Namespace, table: Mapping[str, Any], path: str) -> i
     return 0
 
 
-def _load(path: str) -> Any:
+def _report(path: str) -> ReportLike:
     """The report of a recording, which can say when its energy was used."""
-    from pyprof.recording import load
-
-    return load(path).report()
+    return options.open_recording(path).report()
 
 
 def _as_json(cycle: LifeCycle) -> dict[str, Any]:

@@ -59,7 +59,8 @@ def _place(subject: Subject) -> dict[str, Any]:
         return {"country_name": _safe(priced.zone)}
     grid_zone = places.get(place.parent or place.code, place)
     country = places.get(country_of(grid_zone.code) or "", grid_zone)
-    is_part = grid_zone.code != country.code
+    # A subregion of eGRID is no state.
+    is_part = grid_zone.code != country.code and "-EGRID-" not in grid_zone.code
     return {
         "country_name": _safe(country.name),
         "country_iso_code": _safe(place.alpha3 or None),

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pyprof.export.account import entry, equivalent_lines, mass
-from pyprof.export.figure import digits, mass_scale, percent
+from pyprof.export.figure import count, digits, mass_scale, percent
 from pyprof.export.lines import wrap
 from pyprof.export.table import Column, draw
 from pyprof.export.terminal import clean
@@ -53,13 +53,13 @@ def _entries(cycle: LifeCycle) -> Iterator[tuple[str, str]]:
 
 def _use_entries(use: Use) -> Iterator[tuple[str, str]]:
     """What a request costs, and what making costs beside it."""
-    count = f"{use.requests:.6g} of them"
-    yield "a request", f"{use.wh_per_request:.4g} Wh, {use.g_per_request:.4g} g ({count})"
+    asked = f"{count(use.requests, 6)} of them"
+    yield "a request", f"{use.wh_per_request:.4g} Wh, {use.g_per_request:.4g} g ({asked})"
     if use.making_g_per_request is not None:
         yield "making", f"{use.making_g_per_request:.4g} g beside each request, not added to it"
     if use.break_even_requests is not None:
-        days = "" if use.break_even_days is None else f", {use.break_even_days:.4g} days"
-        words = f"{use.break_even_requests:.4g} requests{days} until use equals making"
+        days = "" if use.break_even_days is None else f", {count(use.break_even_days)} days"
+        words = f"{count(use.break_even_requests)} requests{days} until use equals making"
         yield "break-even", words
 
 
@@ -76,7 +76,7 @@ def _row_lines(cycle: LifeCycle, width: int) -> Iterator[str]:
     rows = [
         (
             f"{row.phase}: {row.name}",
-            "" if row.energy_kwh is None else f"{row.energy_kwh:.6g}",
+            "" if row.energy_kwh is None else _figure(row.energy_kwh, 6),
             mass(row.kg_co2e),
             _range(row),
             "" if row.market_kg is None else mass(row.market_kg),
