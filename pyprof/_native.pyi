@@ -239,3 +239,5 @@ class Account:
         channels_j (list of float or None), unresolved (list of index), cut), events (list of
         (channel index, t_ns, kind, count, text)), damaged_bytes. Unknown numbers are None."""
     def series(self, from_ns: int, to_ns: int, steps: int) -> list[list[float | None]]: ...
+    def own(self, times_ns: Sequence[int]) -> list[tuple[str, str, list[float | None]]]:
+        """Of every row (path, phase, self_energy_j from the start up to each moment, sorted)."""

@@ -27,7 +27,10 @@ class Timed(Protocol):
     """What knows when the energy of a report was used."""
 
     def power_series(
-        self, path: str | None = None, phase: str | None = None
+        self,
+        path: str | None = None,
+        phase: str | None = None,
+        edges_s: Sequence[float] | None = None,
     ) -> Sequence[tuple[float, float, float]]:
         """Bins of (start, end, joules), in seconds of Unix time."""
 
@@ -296,20 +299,24 @@ class EnergyReport:
         return self.total.high_j
 
     def power_series(
-        self, path: str | None = None, phase: str | None = None
+        self,
+        path: str | None = None,
+        phase: str | None = None,
+        edges_s: Sequence[float] | None = None,
     ) -> Sequence[tuple[float, float, float]]:
         """Bins of (start, end, joules), in seconds of Unix time.
 
         Without a path, the energy of all counted channels over the run. With a path, and a phase
         where the path has several, the energy that is the row's own (``self_energy_j``), so that
-        over all rows the bins add up to those of the run.
+        over all rows the bins add up to those of the run. Bins end at ``edges_s``, where these
+        lie within the run; without them on full steps of UTC.
         """
         if self.timed is None:
             raise UsageError(
                 "this report no longer knows when its energy was used: ask its recording, "
                 "as in pyprof.load(path).report()"
             )
-        return self.timed.power_series(path, phase)
+        return self.timed.power_series(path, phase, edges_s)
 
     def __getstate__(self) -> dict[str, Any]:
         """Values alone: what is sent to another process leaves the readings behind."""

@@ -170,10 +170,13 @@ class Recording:
             return None
 
     def power_series(
-        self, path: str | None = None, phase: str | None = None
+        self,
+        path: str | None = None,
+        phase: str | None = None,
+        edges_s: Sequence[float] | None = None,
     ) -> Sequence[tuple[float, float, float]]:
         """When the energy was used; see :meth:`pyprof.energy.EnergyReport.power_series`."""
-        return _Hours(self, self._part()).power_series(path, phase)
+        return _Hours(self, self._part()).power_series(path, phase, edges_s)
 
     def _part(
         self, start_ns: int | None = None, end_ns: int | None = None, phase: str | None = None
@@ -195,21 +198,6 @@ class Recording:
 
         return override(kept or Scenario(), changes)
 
-    def around(self, start_ns: int, end_ns: int) -> Recording:
-        """Of each channel the blocks between two moments, and the ones before and after."""
-        kept: list[tuple[Block, bytes]] = []
-        before: dict[int, tuple[Block, bytes]] = {}
-        after: set[int] = set()
-        for each in sorted(self.blocks, key=lambda each: each[0].first_ns):
-            block = each[0]
-            if block.last_ns < start_ns:
-                before[block.channel] = each
-            elif block.first_ns <= end_ns or block.channel not in after:
-                kept.append(each)
-                if block.first_ns > end_ns:
-                    after.add(block.channel)
-        return replace(self, blocks=(*before.values(), *kept))
-
 
 @dataclass(frozen=True)
 class _Hours:
@@ -219,20 +207,25 @@ class _Hours:
     whole: EnergyReport
 
     def power_series(
-        self, path: str | None = None, phase: str | None = None
+        self,
+        path: str | None = None,
+        phase: str | None = None,
+        edges_s: Sequence[float] | None = None,
     ) -> Sequence[tuple[float, float, float]]:
-        return self._windows.power_series(path, phase)
+        return self._windows.power_series(path, phase, edges_s)
 
     @cached_property
     def _windows(self) -> Windows:
         from pyprof.carbon.windows import Windows
 
-        return Windows(self.whole.run, self._part)
+        return Windows(self.whole.run, len(self.whole.stage_rows), self._own)
 
-    def _part(self, start_ns: int, end_ns: int) -> EnergyReport:
-        """One window's joules. The root's phase is that of the whole report."""
-        phase = self.whole.stage_rows[0].phase
-        return self.recording.around(start_ns, end_ns)._part(start_ns, end_ns, phase)
+    def _own(self, times_ns: Sequence[int]) -> Sequence[tuple[str, str, Sequence[float | None]]]:
+        """Of every row what is its own, from the account that the report was made of."""
+        from pyprof.integrate import account
+
+        run, phase = self.whole.run, self.whole.stage_rows[0].phase
+        return account(self.recording, run.start_mono_ns, run.end_mono_ns, phase).own(times_ns)
 
 
 def price(report: EnergyReport, scenario: Scenario | None) -> EnergyReport:

@@ -352,12 +352,16 @@ py::object channel_dict(const ChannelResult& channel) {
   return std::move(out);
 }
 
+py::str text(const std::string& bytes) {
+  return py::reinterpret_steal<py::str>(
+      PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "replace"));
+}
+
 py::dict stage_dict(const StageResult& stage) {
   py::list channels;
   for (const double energy : stage.channels_j) channels.append(number(energy));
   py::dict out;
-  out["path"] = py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(
-      stage.path.data(), static_cast<Py_ssize_t>(stage.path.size()), "replace"));
+  out["path"] = text(stage.path);
   out["phase"] = phase_name(stage.phase);
   out["count"] = stage.count;
   out["processes"] = stage.processes;
@@ -406,6 +410,22 @@ py::list series(const Account& account, int64_t from_ns, int64_t to_ns, size_t s
   return rows;
 }
 
+py::list own(const Account& account, const std::vector<int64_t>& times_ns) {
+  OwnSeries series;
+  {
+    const py::gil_scoped_release release;
+    series = account.own(times_ns);
+  }
+  py::list rows;
+  for (size_t row = 0; row < series.rows.size(); ++row) {
+    py::list joules;
+    for (const auto& own_j : series.own_j) joules.append(number(series.known ? own_j[row] : NAN));
+    rows.append(
+        py::make_tuple(text(series.rows[row].path), phase_name(series.rows[row].phase), joules));
+  }
+  return rows;
+}
+
 void bind_account(py::module_& module) {
   module.def("frame_info", &frame_info, py::arg("frames"));
   module.def("join_frames", &join, py::arg("frames"));
@@ -428,7 +448,8 @@ void bind_account(py::module_& module) {
           },
           py::arg("process"), py::arg("marks"), py::arg("shift_ns") = 0)
       .def("solve", &solve)
-      .def("series", &series, py::arg("from_ns"), py::arg("to_ns"), py::arg("steps"));
+      .def("series", &series, py::arg("from_ns"), py::arg("to_ns"), py::arg("steps"))
+      .def("own", &own, py::arg("times_ns"));
 }
 
 py::tuple anchor() {

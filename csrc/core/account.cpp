@@ -298,4 +298,27 @@ std::vector<std::vector<double>> Account::series(int64_t from_ns, int64_t to_ns,
   return table;
 }
 
+OwnSeries Account::own(std::span<const int64_t> times_ns) const {
+  Sweep swept = sweep(marks_, start_ns_, end_ns_, root_phase_);
+  std::vector<double> total_j(swept.times_ns.size());
+  std::vector<Stop> stops;
+  for (const int64_t t_ns : times_ns) stops.push_back({std::clamp(t_ns, start_ns_, end_ns_), 0});
+  OwnSeries result;
+  for (size_t i = 0; i < channels_.size(); ++i) {
+    if (!channels_[i].counted) continue;
+    // The marks bend the curve, the moments do not: all of them are read off the same one.
+    const Curve curve(channels_[i], frames_[i], start_ns_, end_ns_, swept.times_ns);
+    if (curve.empty()) continue;
+    result.known = true;
+    Curve::Cursor at_mark, at_stop;
+    for (size_t k = 0; k < total_j.size(); ++k) {
+      total_j[k] += curve.edge(swept.times_ns[k], at_mark).energy_j;
+    }
+    for (Stop& stop : stops) stop.energy_j += curve.edge(stop.t_ns, at_stop).energy_j;
+  }
+  result.own_j = swept.share(total_j, stops);
+  result.rows = std::move(swept.rows);
+  return result;
+}
+
 }  // namespace pyprof

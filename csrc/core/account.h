@@ -42,6 +42,13 @@ struct AccountResult {
   uint64_t damaged_bytes = 0;
 };
 
+// What is each row's own of the counted energy, up to each of some moments.
+struct OwnSeries {
+  std::vector<Row> rows;                   // the root first, then in order of first beginning
+  std::vector<std::vector<double>> own_j;  // moments x rows
+  bool known = false;                      // false: no counted channel was read
+};
+
 // Collects a run's bytes, then solves once. Frames and marks may come in any order.
 class Account {
  public:
@@ -52,6 +59,8 @@ class Account {
   AccountResult solve() const;
   // Counted energy in equal steps of time (for the power over time): steps x channels, NaN unknown.
   std::vector<std::vector<double>> series(int64_t from_ns, int64_t to_ns, size_t steps) const;
+  // `self_energy_j` of every row from the start up to each of the moments, which are sorted.
+  OwnSeries own(std::span<const int64_t> times_ns) const;
 
  private:
   std::vector<Channel> channels_;

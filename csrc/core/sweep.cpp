@@ -264,21 +264,32 @@ Sweep Sweeper::finish() {
 }  // namespace
 
 std::vector<double> Sweep::share(std::span<const double> energy_j) const {
-  // `level` is the integral of dE / n: each innermost entry gets its rise while it is innermost.
-  std::vector<double> self_j(rows.size());
-  std::vector<double> since(entries.size());
+  const Stop all{times_ns.back(), energy_j.back()};
+  return std::move(share(energy_j, std::span(&all, 1)).front());
+}
+
+std::vector<std::vector<double>> Sweep::share(std::span<const double> energy_j,
+                                              std::span<const Stop> stops) const {
+  // `level` is the integral of dE / n, so an entry's own is its rise while it is innermost. Of a
+  // row that is the level at which its entries ceased to be less the one at which they came to be.
+  std::vector<double> ceased_j(rows.size());
+  std::vector<uint32_t> now(rows.size());        // innermost entries of each row
   std::vector<uint32_t> inside(entries.size());  // entries directly within that hold an open one
   std::vector<bool> open(entries.size());
-  double level = 0;
-  uint32_t time = 0;
+  double level = 0, reached_j = 0;
   uint64_t innermost = 1;
   open[0] = true;
+  now[0] = 1;
   const auto enter = [&](uint32_t entry) {
-    since[entry] = level;
+    const uint32_t row = entries[entry].row;
+    ceased_j[row] -= level;
+    ++now[row];
     ++innermost;
   };
   const auto leave = [&](uint32_t entry) {
-    self_j[entries[entry].row] += level - since[entry];
+    const uint32_t row = entries[entry].row;
+    ceased_j[row] += level;
+    --now[row];
     --innermost;
   };
   const auto begin = [&](uint32_t entry) {
@@ -301,18 +312,25 @@ std::vector<double> Sweep::share(std::span<const double> energy_j) const {
       if (open[at]) return enter(at);
     }
   };
-  const auto advance = [&](uint32_t to) {
-    if (to == time) return;
-    level += (energy_j[to] - energy_j[time]) / static_cast<double>(innermost);
-    time = to;
+  const auto rise = [&](double up_to_j) {
+    level += (up_to_j - reached_j) / static_cast<double>(innermost);
+    reached_j = up_to_j;
+  };
+  std::vector<std::vector<double>> own_j;
+  const auto stop_until = [&](int64_t t_ns) {
+    for (; own_j.size() < stops.size() && stops[own_j.size()].t_ns <= t_ns;) {
+      rise(stops[own_j.size()].energy_j);
+      std::vector<double>& own = own_j.emplace_back(ceased_j);
+      for (size_t row = 0; row < own.size(); ++row) own[row] += now[row] * level;
+    }
   };
   for (const Step& step : steps) {
-    advance(step.time);
+    stop_until(times_ns[step.time]);
+    rise(energy_j[step.time]);
     step.end ? end(step.entry) : begin(step.entry);
   }
-  advance(static_cast<uint32_t>(times_ns.size() - 1));
-  if (inside[0] == 0) leave(0);
-  return self_j;
+  stop_until(times_ns.back());
+  return own_j;
 }
 
 Sweep sweep(std::vector<ProcessMarks> marks, int64_t start_ns, int64_t end_ns, Phase root_phase) {

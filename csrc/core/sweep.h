@@ -32,6 +32,12 @@ struct Open {
   uint32_t row, from, to;
 };
 
+// A moment between marks, with the total energy up to it.
+struct Stop {
+  int64_t t_ns;
+  double energy_j;
+};
+
 struct Sweep {
   std::vector<Row> rows;          // the root first, then in order of first beginning
   std::vector<int64_t> times_ns;  // start, end and all marks between, sorted, distinct
@@ -40,6 +46,9 @@ struct Sweep {
   // Energy of each row while its entries were innermost, in equal shares among all that were.
   // `energy_j` is the total energy up to each of `times_ns`.
   std::vector<double> share(std::span<const double> energy_j) const;
+  // The same up to each of `stops`, which are sorted and within the run: one list per stop.
+  std::vector<std::vector<double>> share(std::span<const double> energy_j,
+                                         std::span<const Stop> stops) const;
 
   struct Entry {
     int64_t begin_ns, end_ns;

@@ -15,7 +15,7 @@ from typing import Any
 
 from pyprof.carbon.table import data_path, read_rows
 from pyprof.carbon.toml import Section
-from pyprof.carbon.units import HOURS_PER_YEAR
+from pyprof.carbon.units import HOURS_PER_YEAR, require_number
 from pyprof.errors import NotComparableError, UsageError
 
 DEFAULT_LIFETIME_YEARS = 6.0
@@ -332,36 +332,65 @@ def _unknown_component(name: str, names: list[str]) -> str:
     return f"no manufacturing figure for {name!r}{hint}; give your own with kg"
 
 
-def read_holding(section: Section) -> Holding:
-    """One ``[[embodied]]`` table of a scenario or life-cycle file."""
-    component, said = _read_component(section)
-    label = section.text("name") or component.name
-    clock = section.text("clock") or "used"
+def hold(
+    component: str | Component,
+    hours: float,
+    *,
+    share: float = 1.0,
+    lifetime_years: float = DEFAULT_LIFETIME_YEARS,
+    utilisation: float | None = None,
+    clock: str = "used",
+    name: str = "",
+    basis: str | None = None,
+) -> Holding:
+    """A piece of hardware held for ``hours``, summed over pieces, on one of the two clocks.
+
+    ``component`` is a name of the table, which may have several rows (``basis`` picks one), or
+    what :func:`own_component` made. Without ``utilisation`` it is that of the clock: 0.85 of the
+    hours of a lifetime are used, and all of them can be reserved.
+    """
     if clock not in ("used", "reserved"):
-        raise UsageError(f"{section.where}: clock must be 'used' or 'reserved', not {clock!r}")
-    hours = section.number("hours")
-    if hours is None:
-        raise UsageError(f"{section.where}: hours is missing: the hours held, summed over pieces")
-    share = section.number("share", high=1.0)
-    lifetime = section.number("lifetime_years", above=True)
-    utilisation = section.number("utilisation", high=1.0, above=True)
-    section.finish()
-    # Whole reservations are the SCI's clock: every hour of the lifetime can be reserved.
+        raise UsageError(f"clock must be 'used' or 'reserved', not {clock!r}")
+    found, said = (
+        find_component(component, basis) if isinstance(component, str) else (component, None)
+    )
     usual = 1.0 if clock == "reserved" else DEFAULT_UTILISATION
+    share_of_life = usual if utilisation is None else utilisation
     return Holding(
-        component=component,
-        hours=hours,
-        share=1.0 if share is None else share,
-        lifetime_years=DEFAULT_LIFETIME_YEARS if lifetime is None else lifetime,
-        utilisation=usual if utilisation is None else utilisation,
+        component=found,
+        hours=require_number(hours, "hours"),
+        share=require_number(share, "share", high=1.0),
+        lifetime_years=require_number(lifetime_years, "lifetime_years", above=True),
+        utilisation=require_number(share_of_life, "utilisation", high=1.0, above=True),
         clock=clock,
         said=said,
-        name=label,
+        name=name or found.name,
     )
 
 
-def _read_component(section: Section) -> tuple[Component, str | None]:
-    """The piece: a name of the table, or a stated figure."""
+def read_holding(section: Section) -> Holding:
+    """One ``[[embodied]]`` table of a scenario or life-cycle file."""
+    component, basis = _read_component(section)
+    hours = section.number("hours")
+    if hours is None:
+        raise UsageError(f"{section.where}: hours is missing: the hours held, summed over pieces")
+    given = {
+        "name": section.text("name"),
+        "clock": section.text("clock"),
+        "share": section.number("share", high=1.0),
+        "lifetime_years": section.number("lifetime_years", above=True),
+        "utilisation": section.number("utilisation", high=1.0, above=True),
+    }
+    section.finish()
+    choices: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    try:
+        return hold(component, hours, basis=basis, **choices)
+    except UsageError as error:
+        raise UsageError(f"{section.where}: {error}") from None
+
+
+def _read_component(section: Section) -> tuple[str | Component, str | None]:
+    """The piece: a name of the table with the basis wanted, or a stated figure."""
     name, basis = section.text("component"), section.text("basis")
     kg = section.number("kg")
     low, high = section.number("low_kg"), section.number("high_kg")
@@ -371,4 +400,4 @@ def _read_component(section: Section) -> tuple[Component, str | None]:
         raise UsageError(f"{section.where}: component or kg is missing")
     if low is not None or high is not None:
         raise UsageError(f"{section.where}: low_kg and high_kg go with kg")
-    return find_component(name, basis)
+    return name, basis

@@ -78,6 +78,7 @@ class Factor:
                 "origin",
             ),
             (not self.source_read, f"the figure of {label} was not read at its source"),
+            (self.gases != "CO2e", f"the factor of {label} counts {self.gases}"),
         )
         return tuple(text for holds, text in checks if holds)
 

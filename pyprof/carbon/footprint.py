@@ -172,13 +172,18 @@ class JoinedHours:
 
     parts: tuple[_Part, ...]
 
-    def power_series(self, path: str | None = None, phase: str | None = None) -> Sequence[Bin]:
+    def power_series(
+        self,
+        path: str | None = None,
+        phase: str | None = None,
+        edges_s: Sequence[float] | None = None,
+    ) -> Sequence[Bin]:
         """Bins of all reports, or of what is the own of one row."""
         return [
             each
             for whole, report in self.parts
             if path is None or whole in (None, phase)
-            for each in report.power_series(path, phase if whole is None else None)
+            for each in report.power_series(path, phase if whole is None else None, edges_s)
         ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -30,7 +30,10 @@ _COUNTRY_EXCEPTIONS = {"US-EGRID-PRMS": "PR"}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A zone that can be priced: its own factors by kind, and where to look next."""
+    """A zone that can be priced: its own factors by kind, and where to look next.
+
+    ``alpha3`` is the ISO code of three letters of the country that it is or lies in.
+    """
 
     code: str
     name: str
@@ -38,7 +41,7 @@ class Place:
     parent: str | None = None
     pue: float | None = None
     pue_basis: str = ""
-    remark: str | None = None
+    alpha3: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +130,11 @@ class Grid:
 
     def _hint(self, text: str) -> str:
         """The nearest names, or how to see all of them."""
-        region = [code for code in self.places if code.endswith(f":{text.strip().lower()}")]
-        near = region or self.nearest(text)
+        word = text.strip()
+        region = [code for code in self.places if code.endswith(f":{word.lower()}")]
+        country = country_of(word.upper()) if "-" in word else None
+        around = [] if country is None or country not in self.places else [country]
+        near = region or [*around, *self.nearest(text, 5 - len(around))]
         listed = ", ".join(f"{code} ({self.places[code].name})" for code in near)
         return f"; nearest: {listed}; {SEE_ALL}" if listed else f": {SEE_ALL}"
 
@@ -228,7 +234,8 @@ def _load_grid(table: str | None, stamp: tuple[int, int] | None) -> Grid:
     for row in rows:
         _add_grid_spellings(spellings, row)
     for place in _cloud_places():
-        places[place.code] = place
+        parent = places.get(place.parent or "")
+        places[place.code] = replace(place, alpha3=parent.alpha3 if parent else "")
         _add(spellings, place.code, place.code)
     covers, gaps = _aliases(spellings)
     if table is not None:
@@ -248,7 +255,8 @@ def _grid_places(rows: Iterable[Row]) -> dict[str, Place]:
         own = dict(known.own) if known else {}
         if factor.kind in own:
             raise UsageError(f"{row.where}: zone {code!r} has two rows of the kind {factor.kind!r}")
-        places[code] = Place(code, factor.name, {**own, factor.kind: factor})
+        kinds = {**own, factor.kind: factor}
+        places[code] = Place(code, factor.name, kinds, alpha3=row.text("alpha3"))
     return places
 
 
@@ -367,7 +375,8 @@ def _merge_user_table(
         known = places.get(code)
         own = {**(known.own if known else {}), **place.own}
         parent = known.parent if known else None
-        places[code] = Place(code, place.name, own, parent)
+        alpha3 = place.alpha3 or (known.alpha3 if known else "")
+        places[code] = Place(code, place.name, own, parent, alpha3=alpha3)
     for row in rows:
         if _spelling(row.required("zone")) not in spellings:
             _add_grid_spellings(spellings, row)

@@ -21,13 +21,17 @@ _MOST_BINS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One value of the intensity and the time it holds for; low and high where it is unsure."""
+    """One value of the intensity and the time it holds for; low and high where it is unsure.
+
+    ``estimated`` is a value that its provider forecast or modelled where a reading is missing.
+    """
 
     start_s: float
     end_s: float
     g_per_kwh: float
     low_g: float | None = None
     high_g: float | None = None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,11 @@ class Intensity:
         """Where the series ends."""
         return self.slots[-1].end_s
 
+    @property
+    def edges_s(self) -> list[float]:
+        """The moments at which the intensity changes, or begins or ceases to be known."""
+        return sorted({edge for slot in self.slots for edge in (slot.start_s, slot.end_s)})
+
     def factor(self, g_per_kwh: float) -> Factor:
         """The effective factor of an energy priced with this series."""
         first, last = utc_text(self.start_s), utc_text(self.end_s)
@@ -70,12 +79,16 @@ class Intensity:
 
 @dataclass(frozen=True, slots=True)
 class Weighted:
-    """Energy priced over time: grams, the joules that met a value and those that did not."""
+    """Energy priced over time: grams, the joules that met a value and those that did not.
+
+    ``estimated_j`` are those, among the covered, whose value was estimated.
+    """
 
     grams: float
     low_g: float
     high_g: float
     covered_j: float
+    estimated_j: float
     missing_j: float
     missing: tuple[tuple[float, float], ...]
 
@@ -100,7 +113,7 @@ class Shift:
 
 def weigh(bins: Iterable[Bin], intensity: Intensity) -> Weighted:
     """Every bin's energy at the intensity of its time; within a bin power is constant."""
-    grams, low, high, covered, missing = [], [], [], [], []
+    grams, low, high, covered, estimated, missing = [], [], [], [], [], []
     holes: list[tuple[float, float]] = []
     for start_s, end_s, energy_j in _check_bins(bins):
         met = 0.0
@@ -108,6 +121,7 @@ def weigh(bins: Iterable[Bin], intensity: Intensity) -> Weighted:
             part_j = energy_j * share
             met += share
             covered.append(part_j)
+            estimated.append(part_j if slot.estimated else 0.0)
             grams.append(part_j / 3.6e6 * slot.g_per_kwh)
             low.append(part_j / 3.6e6 * _or(slot.low_g, slot.g_per_kwh))
             high.append(part_j / 3.6e6 * _or(slot.high_g, slot.g_per_kwh))
@@ -120,6 +134,7 @@ def weigh(bins: Iterable[Bin], intensity: Intensity) -> Weighted:
         low_g=math.fsum(low),
         high_g=math.fsum(high),
         covered_j=math.fsum(covered),
+        estimated_j=math.fsum(estimated),
         missing_j=math.fsum(missing),
         missing=tuple(holes),
     )

@@ -112,12 +112,18 @@ Bin = tuple[float, float, float]
 class Timed(Protocol):
     """What knows when energy was used."""
 
-    def power_series(self, path: str | None = None, phase: str | None = None) -> Sequence[Bin]:
+    def power_series(
+        self,
+        path: str | None = None,
+        phase: str | None = None,
+        edges_s: Sequence[float] | None = None,
+    ) -> Sequence[Bin]:
         """Bins of (start, end, joules), in seconds of Unix time.
 
         Without a path, the energy of all counted channels over the run. With a path, and a phase
         where the path has several, the energy that is the row's own (``self_energy_j``), so that
-        over all rows the bins add up to those of the run.
+        over all rows the bins add up to those of the run. ``edges_s`` is where bins should end,
+        for the moments at which an intensity changes.
         """
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyprof.carbon.bounds import Term, term_from_interval
-from pyprof.carbon.factor import Factor
+from pyprof.carbon.factor import KIND_WORDS, Factor
 from pyprof.carbon.grid import Place, Resolution
 from pyprof.carbon.ledger import Entry, Ledger, Timed
 from pyprof.carbon.scenario import Scenario
-from pyprof.errors import UsageError
+from pyprof.errors import UnknownZoneError, UsageError
 
 if TYPE_CHECKING:
     from pyprof.carbon.intensity import Intensity, Weighted
@@ -68,7 +69,7 @@ def _over_time(ledger: Ledger, scenario: Scenario, timed: Timed, series: Intensi
     """Every entry at the mean intensity of its own hours, weighted by its energy."""
     from pyprof.carbon.intensity import weigh
 
-    whole = weigh(timed.power_series(), series)
+    whole = weigh(timed.power_series(edges_s=series.edges_s), series)
     found = _for_the_gaps(whole, scenario, series)
     rates = [_entry_rate(entry, timed, series, whole, found) for entry in ledger.entries]
     entries_kg = tuple(
@@ -86,7 +87,7 @@ def _over_time(ledger: Ledger, scenario: Scenario, timed: Timed, series: Intensi
         zone=series.zone or scenario.zone,
         terms=_mix_terms(whole),
         place=None if found is None else found.place,
-        notes=_gap_notes(whole, found, series),
+        notes=tuple(_series_notes(scenario, series, whole, found)),
     )
 
 
@@ -102,11 +103,15 @@ def _for_the_gaps(whole: Weighted, scenario: Scenario, series: Intensity) -> Res
             f"{series.source} has no value for {share:.1%} of the energy, from "
             f"{utc_text(whole.missing[0][0])}: give a zone or a factor for the gaps"
         )
-    found = scenario.resolve()
+    try:
+        found = scenario.resolve()
+    except UnknownZoneError as error:  # the provider's own word for a place
+        raise UnknownZoneError(f"{series.source} has gaps, and for them: {error}") from None
     if found.factor.kind != series.kind or found.factor.signal != series.signal:
         raise UsageError(
             f"{series.source} is {series.kind} {series.signal} and the factor for its gaps is "
-            f"{found.factor.kind} {found.factor.signal}: kinds are never mixed in one total"
+            f"{found.factor.kind} {found.factor.signal}: kinds are never mixed in one total, so "
+            f"give a factor of the kind {series.kind!r} for the gaps"
         )
     return found
 
@@ -123,7 +128,7 @@ def _entry_rate(
 
     if not entry.energy_j:
         return _rate(whole, found)
-    own = weigh(timed.power_series(entry.path, entry.phase), series)
+    own = weigh(timed.power_series(entry.path, entry.phase, series.edges_s), series)
     return _rate(own if own.covered_j + own.missing_j > 0.0 else whole, found)
 
 
@@ -154,12 +159,22 @@ def _mix_terms(whole: Weighted) -> tuple[Term, ...]:
     return () if term is None else (term,)
 
 
-def _gap_notes(whole: Weighted, found: Resolution | None, series: Intensity) -> tuple[str, ...]:
-    """What was priced at another figure than the series."""
-    if found is None or whole.missing_j == 0.0:
-        return ()
-    share = whole.missing_j / (whole.missing_j + whole.covered_j)
-    return (
-        f"{series.source} has no value for {share:.1%} of the energy: the annual factor of "
-        f"{found.factor.name} ({found.factor.g_per_kwh:g} g/kWh) is used for it",
-    )
+def _series_notes(
+    scenario: Scenario, series: Intensity, whole: Weighted, found: Resolution | None
+) -> Iterator[str]:
+    """What a reader must know of a figure that was priced over time."""
+    if series.kind != scenario.kind:
+        words = (KIND_WORDS[series.kind], KIND_WORDS[scenario.kind])
+        yield f"{series.source} is of the kind {words[0]}, not {words[1]}"
+    if series.signal == "marginal":
+        yield "marginal: what changes if you act, never to be added to average figures"
+    energy_j = whole.missing_j + whole.covered_j
+    if whole.estimated_j > 0.0:
+        share = whole.estimated_j / energy_j
+        yield f"{share:.1%} of the energy is priced at values that {series.source} estimated"
+    if found is not None and whole.missing_j > 0.0:
+        yield (
+            f"{series.source} has no value for {whole.missing_j / energy_j:.1%} of the energy: the "
+            f"annual factor of {found.factor.name} ({found.factor.g_per_kwh:g} g/kWh) is used for "
+            "it"
+        )

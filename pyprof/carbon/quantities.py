@@ -246,8 +246,11 @@ def _beside_energy(given: Inputs) -> float:
 
 
 def _rows_beside(given: Inputs) -> float:
-    """Idle and infrastructure energy that an ``energy_kwh`` does not hold."""
-    if given.get("energy_kwh") is None:
+    """Idle and infrastructure energy that an ``energy_kwh`` does not hold.
+
+    Beside a ``dynamic_kwh`` it is the whole, which holds them.
+    """
+    if given.get("energy_kwh") is None or given.get("dynamic_kwh") is not None:
         return 0.0
     rows = [given.get(name) for name in ("idle_kwh", "infrastructure_kwh")]
     beside = math.fsum(kwh for kwh in rows if kwh is not None)

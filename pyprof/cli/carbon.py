@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from pyprof.export.terminal import clean, usable_width, write
 
 if TYPE_CHECKING:
     from pyprof.carbon import Footprint, Scenario, ZoneRow
+    from pyprof.carbon.embodied import Holding
     from pyprof.carbon.equivalents import Equivalent
     from pyprof.carbon.intensity import Intensity, Shift
     from pyprof.carbon.ledger import Bin
@@ -34,7 +35,11 @@ examples:
   pyprof carbon --kg 18.92 --equivalents car_mile_us_new_2020
   pyprof carbon train.pyprof --zone FR --format model-card
 """
-_SCENARIO_KEYS = ("zone", "pue", "kind", "functional_unit", "functional_units")
+_FLAGS = (
+    "zone", "pue", "kind", "factor_g_per_kwh", "factor_table", "energy_includes_pue", "intensity",
+    "market_g_per_kwh", "market_source", "loss_fraction", "wue_l_per_kwh", "water_l_per_kwh",
+    "price_per_kwh", "currency", "idle_share", "functional_unit", "functional_units",
+)  # fmt: skip
 _DAY_S = 86400.0
 
 
@@ -58,10 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="RUN", help="a recording")
     energy = parser.add_argument_group("instead of a recording")
     energy.add_argument(
-        "--kwh", action="append", metavar="[PHASE=]N", help="energy (phase: training)"
+        "--kwh", action="append", metavar="[PHASE=]N", help="kWh, of the training if not said"
     )
-    energy.add_argument("--kg", type=float, metavar="N", help="carbon, to be put in other words")
+    energy.add_argument("--kg", type=float, metavar="N", help="CO2e, to be put in other words")
     add_scenario(parser)
+    add_aside(parser)
     parser.add_argument("--zones", metavar="A,B", help="the same energy in several zones")
     parser.add_argument("--days", type=float, metavar="N", help="also per day, over N days")
     parser.add_argument("--equivalents", metavar="IDS", help="everyday units, by id ('none')")
@@ -71,17 +77,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_scenario(parser: argparse.ArgumentParser) -> None:
-    """How energy becomes carbon."""
+    """How energy becomes carbon. Names of arguments are those of the scenario."""
     group = parser.add_argument_group("scenario")
-    group.add_argument("--scenario", metavar="FILE.toml", help="choices from a file")
-    group.add_argument("--zone", metavar="Z", help="grid zone, such as FR (PYPROF_ZONE)")
-    group.add_argument("--pue", metavar="P", type=float, help="overhead of the facility")
-    group.add_argument("--kind", choices=("lifecycle", "direct"), help="kind of grid factor")
-    group.add_argument("--factor", type=float, metavar="G", help="your own factor, g/kWh")
-    group.add_argument("--factor-table", metavar="CSV", help="your own rows over the tables")
-    group.add_argument(
-        "--energy-includes-pue", action="store_true", help="the overhead is inside already"
+    add = group.add_argument
+    add("--scenario", metavar="FILE.toml", help="choices from a file")
+    add("--zone", metavar="Z", help="grid zone, such as FR (PYPROF_ZONE)")
+    add("--pue", metavar="P", type=float, help="overhead of the facility")
+    add("--kind", choices=("lifecycle", "direct"), help="kind of grid factor")
+    add("--factor", dest="factor_g_per_kwh", type=float, metavar="G", help="your own, g/kWh")
+    add("--factor-table", metavar="CSV", help="your own rows over the tables")
+    add(
+        "--energy-includes-pue",
+        action="store_true",
+        default=None,
+        help="the overhead is inside already",
     )
+
+
+def add_aside(parser: argparse.ArgumentParser) -> None:
+    """What stands beside the total."""
+    group = parser.add_argument_group("beside the total")
+    add = group.add_argument
+    add("--market", dest="market_g_per_kwh", type=float, metavar="G", help="contracts, g/kWh")
+    add("--market-source", metavar="WORDS", help="which contracts")
+    add("--grid-loss", dest="loss_fraction", type=float, metavar="F", help="of what is generated")
+    add("--wue", dest="wue_l_per_kwh", type=float, metavar="L", help="water on site, L per IT kWh")
+    add("--water", dest="water_l_per_kwh", type=float, metavar="L", help="water off site, L/kWh")
+    add("--price", dest="price_per_kwh", type=float, metavar="N", help="of a kWh, with --currency")
+    add("--currency", metavar="CODE", help="such as EUR")
+    add("--idle-share", type=float, metavar="F", help="part of the energy that is idle")
+    add(
+        "--embodied",
+        action="append",
+        metavar="NAME=HOURS",
+        help="hardware held, hours summed over pieces",
+    )
+    add("--clock", choices=("used", "reserved"), default="used", help="what those hours are")
 
 
 def add_time(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +120,7 @@ def add_time(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("intensity over time")
     group.add_argument("--intensity", metavar="CSV", help="start_utc, g_per_kwh")
     group.add_argument("--provider", metavar="NAME", help="electricity-maps, watttime, uk, entsoe")
+    group.add_argument("--provider-zone", metavar="Z", help="the provider's own word for the zone")
     group.add_argument("--provider-url", metavar="URL", help="another address of the provider")
     group.add_argument(
         "--cleanest", action="store_true", help="when the run would have been cleanest"
@@ -120,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
 
         write(sys.stdout, json.dumps(_as_json(answer), indent=2, allow_nan=False) + "\n")
     else:
-        write(sys.stdout, "".join(f"{clean(line)}\n" for line in _lines(answer)))
+        write(sys.stdout, "".join(f"{clean(line)}\n" for line in _lines(answer, args)))
     return 0
 
 
@@ -131,18 +163,24 @@ def scenario_of(args: argparse.Namespace, recording: Recording | None = None) ->
     chosen = _base(args, recording)
     if args.scenario is not None:
         chosen = _of_file(args.scenario, chosen)
-    flags = {
-        "zone": args.zone,
-        "pue": args.pue,
-        "kind": args.kind,
-        "factor_g_per_kwh": args.factor,
-        "factor_table": args.factor_table,
-        "energy_includes_pue": args.energy_includes_pue or None,
-        "intensity": args.intensity,
-        "functional_unit": args.functional_unit,
-        "functional_units": args.functional_units,
-    }
+    flags: dict[str, Any] = {name: getattr(args, name) for name in _FLAGS}
+    if args.embodied is not None:
+        flags["embodied"] = tuple(_held(words, args.clock) for words in args.embodied)
     return override(chosen, {name: value for name, value in flags.items() if value is not None})
+
+
+def _held(words: str, clock: str) -> Holding:
+    """``NAME=HOURS`` as hardware held."""
+    from pyprof.carbon.embodied import hold
+
+    name, _, hours = words.rpartition("=")
+    try:
+        number = float(hours)
+    except ValueError:
+        number = -1.0
+    if not name or not number >= 0.0:
+        raise UsageError(f"--embodied takes NAME=HOURS, such as 'NVIDIA A100=96', not {words!r}")
+    return hold(name, number, clock=clock)
 
 
 def _base(args: argparse.Namespace, recording: Recording | None) -> Scenario:
@@ -177,7 +215,7 @@ def _answer(args: argparse.Namespace) -> Answer:
     ids = _ids(args.equivalents)
     if args.kg is not None:
         return _of_mass(args, ids)
-    recording = None if args.file is None else _load(args.file)
+    recording = None if args.file is None else options.open_recording(args.file)
     report = None if recording is None else recording.report(scenario=Scenario())
     scenario = scenario_of(args, recording)
     bins = _bins(report) if args.provider is not None or args.cleanest else []
@@ -187,10 +225,9 @@ def _answer(args: argparse.Namespace) -> Answer:
     zones = () if args.zones is None else tuple(each for each in args.zones.split(",") if each)
     priced = footprint(energy, scenario) if scenario.has_place or not zones else None
     energy_j = _joules(energy)
+    kind = scenario.kind if priced is None else priced.factors[0].kind
     rows = (
-        compare(
-            energy_j, zones, kind=scenario.kind, pue=_applied(scenario), table=args.factor_table
-        )
+        compare(energy_j, zones, kind=kind, pue=_applied(scenario), table=args.factor_table)
         if zones and energy_j is not None
         else ()
     )
@@ -218,6 +255,10 @@ def _check_inputs(args: argparse.Namespace) -> None:
         raise UsageError("--days must be a number above 0")
     if args.intensity is not None and args.provider is not None:
         raise UsageError("give --intensity or --provider, not both")
+    if args.kg is not None:
+        for name in (*_FLAGS, "zones", "provider", "format", "embodied", "scenario"):
+            if getattr(args, name) is not None:
+                raise UsageError("with --kg the carbon is given: only --days and --equivalents go")
 
 
 def _of_mass(args: argparse.Namespace, ids: Sequence[str] | None) -> Answer:
@@ -227,13 +268,6 @@ def _of_mass(args: argparse.Namespace, ids: Sequence[str] | None) -> Answer:
     kg = require_number(args.kg, "--kg")
     per_day = _per_day(kg, args.days)
     return Answer(None, None, kg, None, None, per_day, (), (), _put(kg, None, None, ids))
-
-
-def _load(path: str) -> Recording:
-    """The recording of that name."""
-    from pyprof.recording import load
-
-    return load(path)
 
 
 def _read_kwh(words: Sequence[str]) -> dict[str, float]:
@@ -290,14 +324,15 @@ def _ask(args: argparse.Namespace, bins: Sequence[Bin], scenario: Scenario) -> I
     """The hours of a run, from a provider."""
     from pyprof.carbon.providers import make_provider
 
-    if scenario.zone is None:
-        raise UsageError("a provider needs a zone, in its own words: --zone FR")
+    zone = args.provider_zone or scenario.zone
+    if zone is None:
+        raise UsageError("a provider needs a zone, in its own words: --provider-zone FR")
     start_s, end_s = min(each[0] for each in bins), max(each[1] for each in bins)
     margin_s = _DAY_S if args.cleanest else 0.0
     provider = make_provider(
         args.provider, os.environ, kind=scenario.kind, base_url=args.provider_url
     )
-    return provider.history(scenario.zone, start_s - margin_s, end_s + margin_s)
+    return provider.history(zone, start_s - margin_s, end_s + margin_s)
 
 
 def _bins(report: EnergyReport | None) -> Sequence[Bin]:
@@ -354,134 +389,26 @@ def _as_json(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _lines(answer: Answer) -> Iterator[str]:
-    """The answer as text."""
+def _lines(answer: Answer, args: argparse.Namespace) -> Iterator[str]:
+    """The answer as text. Equivalents that were asked for are shown, however few there are."""
+    from pyprof.export import account
+
+    width = usable_width()
+    least = account.LEAST_COUNT if args.equivalents is None else 0.0
     if answer.footprint is not None:
-        yield from footprint_lines(answer.footprint)
+        yield from account.footprint_lines(answer.footprint, width)
     elif answer.kg is not None:
-        yield f"carbon      {mass(answer.kg, answer.low_kg, answer.high_kg)}"
+        yield from account.entry("carbon", account.mass(answer.kg), width)
     if answer.per_day_kg is not None:
-        yield f"per day     {mass(answer.per_day_kg, None, None)}"
-    if answer.zones:
-        yield from (*_gap(answer.kg), *zone_lines(answer.zones))
-    if answer.shifts:
-        yield from ("", *_shift_lines(answer.shifts))
-    if answer.equivalents:
-        yield from _gap(answer.kg)
-        yield from (f"about       {each.text}" for each in answer.equivalents)
-
-
-def _gap(above: object) -> Sequence[str]:
-    """An empty line, if there is something above it."""
-    return () if above is None else ("",)
-
-
-def mass(kg: float | None, low: float | None, high: float | None) -> str:
-    """A mass with digits only as far as its interval allows."""
-    from pyprof.export.figure import UNKNOWN, digits, half_width, interval, mass_scale
-
-    if kg is None:
-        return UNKNOWN
-    scale = mass_scale(kg)
-    if low is None or high is None or not half_width(kg, low, high):
-        return f"{digits(kg / scale.size, None)} {scale.unit} CO2e"
-    text = interval(kg, low, high, scale).replace(f" {scale.unit}", f" {scale.unit} CO2e", 1)
-    # The terms of an account are judged as well as sampled: no level of confidence is claimed.
-    return text.replace(" (95 %)", "").replace("95 %: ", "")
-
-
-def footprint_lines(priced: Footprint) -> Iterator[str]:
-    """A footprint with everything it rests on."""
-    from pyprof.export.figure import cell, energy_scale
-
-    energy_j = None if priced.energy_kwh is None else priced.energy_kwh * 3.6e6
-    scale = energy_scale(energy_j)
-    yield f"carbon      {mass(priced.kg_co2e, priced.low_kg, priced.high_kg)}"
-    yield f"energy      {cell(energy_j, None, scale)} {scale.unit} (IT energy)"
-    for factor in priced.factors:
-        yield f"factor      {factor.describe()}"
-    if priced.beside is not None:
-        yield f"beside it   in no total: {priced.beside.describe()}"
-    if priced.dominating is not None:
-        widest = priced.dominating
-        yield f"unsure      most of all {widest.cause} (-{widest.below:.0%} +{widest.above:.0%})"
-    if len(priced.by_phase) > 1:
-        for phase, kg in priced.by_phase.items():
-            yield f"  {phase:<14}{mass(kg, None, None)}"
-    yield from _aside_lines(priced)
-    said = () if priced.substituted is None else (priced.substituted,)
-    yield from (f"note        {note}" for note in (*said, *priced.notes))
-
-
-def _aside_lines(priced: Footprint) -> Iterator[str]:
-    """What stands beside the total."""
-    aside = priced.aside
-    source = priced.scenario.market_source or "source not stated"
-    shown: tuple[tuple[str, float | None, Callable[[float], str]], ...] = (
-        ("market", aside.market_kg, lambda v: f"{mass(v, None, None)} by contract ({source})"),
-        ("losses", aside.losses_kg, lambda v: f"{mass(v, None, None)} lost in the grid (scope 3)"),
-        ("idle", aside.idle_kg, lambda v: f"{mass(v, None, None)} of the carbon while idle"),
-        ("water", aside.water_on_site_l, lambda v: f"{v:.4g} L on site"),
-        ("water", aside.water_off_site_l, lambda v: f"{v:.4g} L off site, not added to the other"),
-        ("price", aside.cost, lambda v: f"{v:.4g} {aside.currency}"),
-        ("per unit", aside.kg_per_unit, lambda v: f"{mass(v, None, None)} a {_unit(priced)}"),
+        yield from account.entry("per day", account.mass(answer.per_day_kg), width)
+    parts = (
+        account.zone_lines(answer.zones, width) if answer.zones else (),
+        account.shift_lines(answer.shifts, width) if answer.shifts else (),
+        account.equivalent_lines(answer.equivalents, width, least),
     )
-    for label, value, words in shown:
-        if value is not None:
-            yield f"{label:<12}{words(value)}"
-    if aside.embodied_kg is not None:
-        whole = mass(aside.embodied_kg, aside.embodied_low_kg, aside.embodied_high_kg)
-        yield f"hardware    {whole} of its manufacturing, not in the total above"
-    for held in aside.embodied:
-        yield (
-            f"  {held.label}: {held.component.kg_co2e:g} kg ({held.component.basis}), "
-            f"{held.hours:g} h {held.clock}, {held.lifetime_years:g} years at "
-            f"{held.utilisation:g}, share {held.share:g}"
-        )
-
-
-def _unit(priced: Footprint) -> str:
-    """The functional unit."""
-    return priced.scenario.functional_unit or "unit"
-
-
-def zone_lines(rows: Sequence[ZoneRow]) -> Iterator[str]:
-    """The same energy in several zones, in the order asked, of one kind only."""
-    from pyprof.export.table import Column, draw
-
-    columns = (Column("zone"), Column("carbon"), Column("g/kWh"), Column("factor of", right=False))
-    cells = []
-    for row in rows:
-        found = row.resolution
-        factor = None if found is None else found.factor
-        cells.append(
-            (
-                f"{row.zone} {row.name or ''}".strip(),
-                mass(row.kg_co2e, None, None),
-                "" if factor is None else f"{factor.g_per_kwh:g}",
-                "" if factor is None else f"{factor.zone} {factor.year}, {factor.kind}",
-            )
-        )
-    yield from draw(columns, cells, usable_width())
-    yield from _ratio_line(rows)
-    for row in rows:
-        said = row.refused or (None if row.resolution is None else row.resolution.substituted)
-        if said:
-            yield f"note        {said}"
-        if row.resolution is not None and row.resolution.beside is not None:
-            yield f"beside it   in no total: {row.resolution.beside.describe()}"
-
-
-def _ratio_line(rows: Sequence[ZoneRow]) -> Iterator[str]:
-    """How far the cleanest and the dirtiest of the zones are apart."""
-    known = sorted((row.kg_co2e, row.zone) for row in rows if row.kg_co2e)
-    if len(known) > 1:
-        (low, cleanest), (high, dirtiest) = known[0], known[-1]
-        yield f"{dirtiest} emits {high / low:.3g} times what {cleanest} does, for the same energy"
-
-
-def _shift_lines(shifts: Sequence[Shift]) -> Iterator[str]:
-    """The cleanest and the dirtiest start."""
-    best, worst = shifts[0], shifts[-1]
-    yield f"cleanest    {mass(best.kg_co2e, None, None)} if begun {best.start_utc}"
-    yield f"dirtiest    {mass(worst.kg_co2e, None, None)} if begun {worst.start_utc}"
+    above = answer.kg is not None
+    for part in map(list, parts):
+        if part and above:
+            yield ""
+        yield from part
+        above = above or bool(part)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyprof.errors import UnknownZoneError, UsageError
 from pyprof.export.terminal import clean, usable_width, write
 
 if TYPE_CHECKING:
-    from pyprof.carbon.grid import Place
+    from pyprof.carbon.grid import Place, Resolution
 
 NAME = "factors"
 HELP = "List, search, explain and compare grid factors, hardware and equivalents."
@@ -89,29 +89,33 @@ def _zones(args: argparse.Namespace) -> tuple[list[Any], list[str]]:
 def _exact(words: str, args: argparse.Namespace) -> tuple[list[Any], list[str]] | None:
     """The one zone of that name, with its factor; None if it is no name."""
     from pyprof.carbon.grid import find_factor
+    from pyprof.export.account import entry
 
+    width = usable_width()
     try:
         found = find_factor(words, args.kind, args.table)
     except UnknownZoneError:
         return None
-    lines = [f"zone        {found.zone}", f"factor      {found.factor.describe()}"]
-    lines.append(f"basis       {found.factor.basis}, {found.factor.signal}, {found.factor.gases}")
-    if found.substituted is not None:
-        lines.append(f"note        {found.substituted}")
-    if found.beside is not None:
-        lines.append(f"beside it   in no total: {found.beside.describe()}")
-    if found.place is not None and found.place.pue is not None:
-        lines.append(f"PUE         {found.place.pue:g}, not applied: {found.place.pue_basis}")
-    lines += [f"note        {note}" for note in _notes(found.factor.note)]
-    lines += [f"warning     {warning}" for warning in found.factor.warnings()]
+    lines = [line for label, said in _explained(found) for line in entry(label, said, width)]
     values = {**found.to_dict(), "warnings": list(found.factor.warnings())}
     return [values], lines
 
 
-def _notes(note: str) -> Iterator[str]:
-    """The row's own note, if it has one."""
-    if note:
-        yield note
+def _explained(found: Resolution) -> Iterator[tuple[str, str]]:
+    """A factor with everything to be known of it."""
+    factor, place = found.factor, found.place
+    yield "zone", found.zone if place is None else f"{found.zone} ({place.name})"
+    yield "factor", factor.describe()
+    yield "basis", f"{factor.basis}, {factor.signal}, {factor.gases}"
+    if found.substituted is not None:
+        yield "note", found.substituted
+    if found.beside is not None:
+        yield "beside it", f"in no total: {found.beside.describe()}"
+    if place is not None and place.pue is not None:
+        yield "PUE", f"{place.pue:g}, not applied: {place.pue_basis}"
+    if factor.note:
+        yield "note", factor.note
+    yield from (("warning", warning) for warning in factor.warnings())
 
 
 def _place_values(place: Place) -> dict[str, Any]:
@@ -129,8 +133,8 @@ def _place_lines(places: Sequence[Place]) -> Iterator[str]:
         Column("name", right=False, leave=1),
         Column("life-cycle g/kWh"),
         Column("direct g/kWh"),
-        Column("year"),
-        Column("grid", right=False),
+        Column("year", leave=3),
+        Column("grid", right=False, leave=2),
     )
     rows = [
         (
@@ -151,13 +155,13 @@ _KINDS = ("lifecycle", "direct")
 def _compare(args: argparse.Namespace) -> tuple[list[Any], list[str]]:
     """One kWh in several zones."""
     from pyprof.carbon import compare
-    from pyprof.cli.carbon import zone_lines
+    from pyprof.export.account import zone_lines
 
     zones = [each for each in args.compare.split(",") if each]
     if not zones:
         raise UsageError("--compare needs zones, such as FR,DE")
     rows = compare(3.6e6, zones, kind=args.kind, table=args.table)
-    return [row.to_dict() for row in rows], ["one kWh:", *zone_lines(rows)]
+    return [row.to_dict() for row in rows], ["one kWh:", *zone_lines(rows, usable_width())]
 
 
 def _diff(path: str) -> tuple[list[Any], list[str]]:
@@ -174,7 +178,14 @@ def _diff(path: str) -> tuple[list[Any], list[str]]:
         }
         for change in changes
     ]
-    return values, [change.text for change in changes] or ["no difference"]
+    return values, [clean(change.text) for change in changes] or ["no difference"]
+
+
+def _hung(texts: Iterable[str]) -> list[str]:
+    """Texts broken to the width, each line after its first a little to the right."""
+    from pyprof.export.lines import INDENT, wrap
+
+    return [line for text in texts for line in wrap(clean(text), "", INDENT, usable_width())]
 
 
 def _embodied(words: Sequence[str], basis: str | None) -> tuple[list[Any], list[str]]:
@@ -188,11 +199,11 @@ def _embodied(words: Sequence[str], basis: str | None) -> tuple[list[Any], list[
         if all(word in row.name.casefold() for word in wanted)
         and basis in (None, row.basis, row.basis_class)
     ]
-    lines = [
+    lines = _hung(
         f"{row.name}: {row.kg_co2e:g} kg ({row.low_kg:g} to {row.high_kg:g}) {row.unit}, "
         f"{row.basis}{', default' if row.preferred else ''}; {row.scope}; {row.source}, {row.year}"
         for row in rows
-    ]
+    )
     return [row.to_dict() for row in rows], lines or ["no hardware matches"]
 
 
@@ -215,10 +226,10 @@ def _equivalents() -> tuple[list[Any], list[str]]:
         }
         for row in rows
     ]
-    lines = [
+    lines = _hung(
         f"{row.id}: {row.kg_per_unit:g} kg per {row.unit}, {row.name}; {row.source}, {row.year}"
         + (" (implied by a published result)" if row.is_implied else "")
         + (" (not re-read at its source)" if row.verified == "no" else "")
         for row in rows
-    ]
+    )
     return values, lines

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyprof import settings
+from pyprof.errors import UsageError
 from pyprof.export.terminal import say
 
 if TYPE_CHECKING:
@@ -70,6 +71,18 @@ def look(args: argparse.Namespace) -> Look:
         model=not args.no_model,
         simulate=args.simulate,
     )
+
+
+def open_recording(path: str) -> Recording:
+    """The recording of that name; only the native part of pyprof can read one."""
+    try:
+        from pyprof.recording import load
+    except ImportError as error:
+        raise UsageError(
+            f"{path} can't be opened, because the native part of pyprof is missing ({error}); "
+            "figures in kWh need none"
+        ) from None
+    return load(path)
 
 
 def scenario(args: argparse.Namespace, recording: Recording | None = None) -> Scenario:

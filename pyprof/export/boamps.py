@@ -12,6 +12,7 @@ from pyprof.export.subject import Subject
 
 FORMAT = "https://github.com/Boavizta/BoAmps/tree/main/model"
 _STAGES = {"deployment": "inference"}
+_CLOUDS = {"gcp": "google"}
 _COMPONENTS = {"gpu": "gpu", "package": "cpu", "dram": "ram", "module": "cpu"}
 # The format's own words for how far a figure may be off.
 _QUALITIES = ((0.10, "high"), (0.25, "medium"), (0.50, "low"))
@@ -86,7 +87,6 @@ def _measure(subject: Subject) -> dict[str, Any]:
         "measurementMethod": "pyprof",
         "powerConsumption": subject.it_kwh,
         "measurementDateTime": _when(subject),
-        "unit": "kWh",
     }
     report = subject.report
     if report is None:
@@ -116,7 +116,7 @@ def _infrastructure(subject: Subject) -> dict[str, Any]:
     provider, _, region = (subject.footprint.zone or "").partition(":")
     place: dict[str, Any] = {"infraType": "publicCloud" if region else "other"}
     if region:
-        place["cloudProvider"] = provider
+        place["cloudProvider"] = _CLOUDS.get(provider, provider)
     return {**place, "components": _components(subject)}
 
 

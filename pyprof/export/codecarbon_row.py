@@ -37,8 +37,7 @@ def codecarbon_row(subject: Subject) -> dict[str, Any]:
         "emissions": subject.kg,
         "energy_consumed": subject.it_kwh,
         "water_consumed": footprint.aside.water_on_site_l,
-        "country_name": _safe(footprint.factors[0].name),
-        "country_iso_code": _safe(footprint.factors[0].zone),
+        **_place(subject),
         "cloud_provider": provider if region else None,
         "cloud_region": region or None,
         "on_cloud": "Y" if region else "N",
@@ -47,6 +46,26 @@ def codecarbon_row(subject: Subject) -> dict[str, Any]:
         "gpu_model": _safe(subject.hardware),
     }
     return {**row, **_of_report(subject)}
+
+
+def _place(subject: Subject) -> dict[str, Any]:
+    """The country with its code of three letters, and the state in small letters."""
+    from pyprof.carbon.grid import country_of, load_grid
+
+    priced = subject.footprint
+    places = load_grid(priced.scenario.factor_table).places
+    place = places.get(priced.zone or "")
+    if place is None:
+        return {"country_name": _safe(priced.zone)}
+    grid_zone = places.get(place.parent or place.code, place)
+    country = places.get(country_of(grid_zone.code) or "", grid_zone)
+    # A subregion of eGRID is no state.
+    is_part = grid_zone.code != country.code and "-EGRID-" not in grid_zone.code
+    return {
+        "country_name": _safe(country.name),
+        "country_iso_code": _safe(place.alpha3 or None),
+        "region": _safe(grid_zone.name.partition(" (")[0].lower()) if is_part else None,
+    }
 
 
 def render_codecarbon(subject: Subject, header: bool = True) -> str:

@@ -26,7 +26,14 @@ _ENERGY = (
     Scale("J", 1.0),
     Scale("mJ", 1e-3),
 )
-_MASS = (Scale("t", 1e3), Scale("kg", 1.0), Scale("g", 1e-3), Scale("mg", 1e-6), Scale("µg", 1e-9))
+_MASS = (
+    Scale("kt", 1e6),
+    Scale("t", 1e3),
+    Scale("kg", 1.0),
+    Scale("g", 1e-3),
+    Scale("mg", 1e-6),
+    Scale("µg", 1e-9),
+)
 _POWER = (Scale("MW", 1e6), Scale("kW", 1e3), Scale("W", 1.0), Scale("mW", 1e-3))
 
 
@@ -83,8 +90,8 @@ def interval(value: float, low: float | None, high: float | None, scale: Scale) 
         return f"{digits(shown, None)} {scale.unit}"
     text = digits(shown, doubt)
     if _is_even(value, low, high):
-        places = len(text.partition(".")[2])
-        return f"{text} ± {doubt:.{places}f} {scale.unit} (95 %)"
+        places = len(text.partition(".")[2]) or min(0, _decimals(doubt, 2))
+        return f"{text} ± {round(doubt, places):.{max(0, places)}f} {scale.unit} (95 %)"
     ends = (digits(end / scale.size, doubt) for end in (low, high))
     return f"{text} {scale.unit} (95 %: {' to '.join(ends)})"
 
@@ -110,6 +117,18 @@ def cell(value: float | None, doubt: float | None, scale: Scale) -> str:
     if value is None:
         return UNKNOWN
     return digits(value / scale.size, None if doubt is None else doubt / scale.size)
+
+
+def count(value: float, significant: int = 4) -> str:
+    """A number of things, without an exponent and with its thousands apart."""
+    if abs(value) >= 1e15:
+        return f"{value:.{significant}g}"
+    decimals = _decimals(value, significant)
+    return (
+        f"{round(value, decimals):,.{max(0, decimals)}f}"
+        if abs(value) >= 1000
+        else (f"{value:.{significant}g}")
+    )
 
 
 def power(power_w: float | None) -> str:

@@ -1,12 +1,12 @@
 """A manifest for the Impact Framework: one child per stage, ready for its SCI plug-in.
 
 Carbon is in grams and energy in kWh, as the framework has it. The stages' own energies add up to
-the run's, so that summing children counts nothing twice.
+the run's, so that summing children counts nothing twice. Every child is observed over the whole
+run: a stage is open now and then, and the framework takes no time below a second.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from pyprof.errors import UsageError
@@ -47,7 +47,7 @@ def _child(subject: Subject, name: str, grams: float) -> list[str]:
     made_kg = subject.footprint.aside.embodied_kg
     made = 1000.0 * made_kg if made_kg is not None and first else 0.0
     share = grams / (1000.0 * subject.kg) if subject.kg else 0.0
-    start, duration = _times(subject, name)
+    start, duration_s = _times(subject)
     return [
         f"    {scalar(name)}:",
         "      pipeline:",
@@ -55,7 +55,7 @@ def _child(subject: Subject, name: str, grams: float) -> list[str]:
         "          - sci",
         "      inputs:",
         f"        - timestamp: {start}",
-        f"          duration: {scalar(duration)}",
+        f"          duration: {scalar(duration_s)}",
         f"          energy: {scalar(subject.all_kwh * share)}",
         f"          carbon-operational: {scalar(grams)}",
         f"          carbon-embodied: {scalar(made)}",
@@ -71,11 +71,11 @@ def _with_units(lines: list[str], unit: str, count: float) -> Iterator[str]:
             yield f"          {scalar(unit)}: {scalar(count)}"
 
 
-def _times(subject: Subject, name: str) -> tuple[str, float]:
-    """When the run began, and how long the stage took; the framework wants both."""
+def _times(subject: Subject) -> tuple[str, float]:
+    """When the run began and how long it was; the framework wants both."""
     report = subject.report
     if report is None or report.run.start_utc is None:
         raise UsageError("an Impact Framework manifest needs a recording: its inputs have times")
-    path = "" if name == "root" else name
-    rows = [row for row in report.stage_rows if row.path == path]
-    return report.run.start_utc, math.fsum(row.wall_s for row in rows)
+    if report.run.duration_s < 1.0:
+        raise UsageError("the Impact Framework takes no run that is shorter than a second")
+    return report.run.start_utc, report.run.duration_s

@@ -167,7 +167,8 @@ def provider_server() -> Iterator[tuple[str, Moods]]:
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
+                if "Content-Length" not in headers:
+                    self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
             except OSError:
@@ -182,6 +183,37 @@ def provider_server() -> Iterator[tuple[str, Moods]]:
     try:
         yield f"http://127.0.0.1:{server.server_port}", moods
     finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def drip_server() -> Iterator[str]:
+    """A server whose answers never end: a byte now and then."""
+    stop = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            try:
+                self.send_response(200)
+                self.send_header("Content-Length", "1000000")
+                self.end_headers()
+                while not stop.wait(0.05):
+                    self.wfile.write(b" ")
+            except OSError:
+                return
+
+        def log_message(self, *args: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        stop.set()
         server.shutdown()
         thread.join()
         server.server_close()

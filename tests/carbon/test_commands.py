@@ -171,24 +171,22 @@ class Recorded:
 
     kept = kept_if_sound = None
 
-    def report(self, *, scenario=None, start_ns=None, end_ns=None):
-        first = 0 if start_ns is None else start_ns
-        last = self.end_ns if end_ns is None else end_ns
-        report = make_report([("", "training", (last - first) * 1e-9 * 1000.0)])
+    def report(self, *, scenario=None):
+        report = make_report([("", "training", self.end_ns * 1e-6)])
         run = replace(
             report.run,
             command="t.py",
             start_utc="1970-01-01T05:00:00.000000Z",
-            start_mono_ns=first,
-            end_mono_ns=last,
+            start_mono_ns=0,
+            end_mono_ns=self.end_ns,
         )
-        timed = Windows(run, lambda start, end: self.report(start_ns=start, end_ns=end))
+        timed = Windows(run, 1, lambda times: [("", "training", [t * 1e-6 for t in times])])
         return replace(report, run=run, timed=timed)
 
 
 @pytest.fixture
 def recording(monkeypatch, tmp_path) -> str:
-    monkeypatch.setattr("pyprof.cli.carbon._load", lambda path: Recorded())
+    monkeypatch.setattr("pyprof.cli.options.open_recording", lambda path: Recorded())
     lines = [f"{h * 3600},{g}" for h, g in enumerate([300, 200, 100, 100, 200, 300, 400, 400])]
     (tmp_path / "grid.csv").write_text("start_utc,g_per_kwh\n" + "\n".join(lines) + "\n")
     return "run.pyprof"
@@ -289,3 +287,117 @@ def test_mixed_kinds_have_their_own_status(pyprof, tmp_path) -> None:
     with pytest.raises(NotComparableError) as caught:
         pyprof("lifecycle", "m.toml")
     assert caught.value.exit_status == 3
+
+
+ANSWERS = (
+    ("carbon", "--kwh", "433196", "--zone", "US-CA", "--zones", "FR,AU,gcp:us-central1"),
+    ("carbon", "--kg", "18.92", "--days", "2"),
+    ("carbon", "--kwh", "development=1", "--kwh", "2", "--zone", "FR", "--embodied",
+     "NVIDIA H100 SXM5 80GB=96", "--market", "5", "--market-source", "a very long " * 9),
+    ("lifecycle", "--example", "bloom"),
+    ("lifecycle", "--example", "bloom-api"),
+    ("lifecycle", "--published"),
+    ("factors", "US-CA"),
+    ("factors", "paris"),
+    ("factors", "--compare", "FR,US-CA,AU"),
+    ("factors",),
+    ("factors", "--embodied"),
+    ("factors", "--equivalents"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("words", ANSWERS, ids=" ".join)
+def test_no_line_is_wider_than_the_terminal(pyprof, monkeypatch, words, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    _, out = pyprof(*words)
+    assert max(map(len, out.splitlines())) <= width
+
+
+def test_cases_are_told_apart_on_a_narrow_terminal(pyprof, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = pyprof("lifecycle", "--published")[1].splitlines()
+    assert "bloom-api-18-days" in lines
+    assert any("embodied_kg_per_server_hour" in line and "0.0559585" in line for line in lines)
+    assert any("rows_sum_kwh" in line and line.count("1162976") == 2 for line in lines)
+
+
+def test_every_choice_that_stands_beside_the_total_has_its_flag(pyprof) -> None:
+    beside = (
+        "--market 10 --market-source PPA --grid-loss 0.05 --wue 1.8 --water 3 --price 0.2 "
+        "--currency EUR --idle-share 0.25 --clock reserved --functional-unit request "
+        "--functional-units 1000"
+    )
+    held = ("--embodied", "NVIDIA H100 SXM5 80GB=96", "--embodied", "NVIDIA A100 PCIe 40GB=4")
+    given = ("--kwh", "100", "--factor", "50", "--pue", "1.2", *beside.split(), *held)
+    block = json.loads(pyprof("carbon", *given, "--json")[1])["footprint"]
+    made = 164 * 96 / (6 * 8760) + 181 * 4 / (6 * 8760)
+    expected = {
+        "kg_co2e": 6.0, "market_kg": 1.2, "losses_kg": 6 * 0.05 / 0.95, "water_on_site_l": 180,
+        "water_off_site_l": 360, "cost": 24, "idle_kg": 1.5, "dynamic_kg": 4.5,
+        "embodied_kg": made, "total_kg": 6 + made, "kg_per_unit": (6 + made) / 1000,
+    }  # fmt: skip
+    assert {name: block[name] for name in expected} == pytest.approx(expected)
+    assert [each["clock"] for each in block["embodied"]] == ["reserved"] * 2
+    assert block["scenario"]["market_source"] == "PPA"
+    text = pyprof("carbon", *given)[1]
+    for said in ("1.200 kg CO2e by contract (PPA)", "180 L on site", "360 L off site", "24 EUR",
+                 "lost in the grid (scope 3)", "of its manufacturing, not in the total above",
+                 "96 h reserved"):  # fmt: skip
+        assert said in text
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--kwh 1 --zone FR --embodied A100", "NAME=HOURS"),
+        ("--kwh 1 --zone FR --embodied =5", "NAME=HOURS"),
+        ("--kwh 1 --zone FR --embodied Nonesuch=5", "no manufacturing figure"),
+        ("--kwh 1 --zone FR --embodied nvidia=-5", "NAME=HOURS"),
+        ("--kwh 1 --zone FR --price 3", "currency"),
+        ("--kwh 1 --zone FR --grid-loss 1", "loss_fraction"),
+        ("--kwh 1 --zone FR --wue -1", "wue_l_per_kwh"),
+        ("--kg 1 --zone FR", "with --kg the carbon is given"),
+        ("--kg 1 --pue 1.2", "with --kg the carbon is given"),
+        ("--kg 1 --zones FR,DE", "with --kg the carbon is given"),
+        ("--kwh 1 --zone DE-BY", "nearest: DE"),
+    ],
+)
+def test_what_can_not_be_is_refused(pyprof, words: str, sentence: str) -> None:
+    with pytest.raises((UsageError, UnknownZoneError), match=sentence):
+        pyprof("carbon", *words.split())
+
+
+def test_zones_are_compared_in_the_kind_of_the_total(pyprof, recording, tmp_path) -> None:
+    lines = [f"{h * 3600},{(h + 2) * 3600},100,direct" for h in range(0, 12, 2)]
+    header = "start_utc,end_utc,g_per_kwh,kind\n"
+    (tmp_path / "direct.csv").write_text(header + "\n".join(lines) + "\n")
+    answer = json.loads(
+        pyprof("carbon", recording, "--intensity", "direct.csv", "--zones", "US-CA", "--json")[1]
+    )
+    assert [row["factor"]["kind"] for row in answer["zones"]] == ["direct"]
+    assert any(
+        "of the kind direct, not life-cycle" in note for note in answer["footprint"]["notes"]
+    )
+
+
+def test_a_provider_is_asked_in_its_own_words(pyprof, recording, monkeypatch, tmp_path) -> None:
+    from provider_server import provider_server
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with provider_server() as (url, moods):
+        flags = ("--provider", "uk", "--provider-url", f"{url}/uk", "--kind", "direct", "--json")
+        words = (*flags, "--provider-zone", "SW1A", "--zone", "GB")
+        block = json.loads(pyprof("carbon", recording, *words)[1])["footprint"]
+        assert block["kg_co2e"] == pytest.approx(0.24)
+        assert block["zone"] == "SW1A"
+        moods.queue.append(uk_gap)
+        with pytest.raises(UnknownZoneError, match="has gaps, and for them: unknown zone 'SW1A'"):
+            pyprof("carbon", recording, *flags, "--zone", "SW1A", "--provider-zone", "SW1B")
+
+
+def uk_gap():
+    from provider_server import as_json
+
+    row = {"from": "1970-01-01T05:00Z", "to": "1970-01-01T05:30Z", "intensity": {"actual": 100}}
+    return as_json({"data": {"data": [row]}})

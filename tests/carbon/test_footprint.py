@@ -225,6 +225,46 @@ def test_accounting_needs_no_native_module_and_no_table_until_used() -> None:
     assert float(done.stdout) == pytest.approx(2 * 0.04418)
 
 
+WITHOUT_NATIVE = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pyprof._native" or name.partition(".")[0] in ("psutil", "pynvml", "numpy"):
+            raise ImportError(f"{name} is not here")
+
+sys.meta_path.insert(0, Refuse())
+from pyprof.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("carbon --kwh 433196 --factor 57", 0, "24.69 t CO2e"),
+        ("carbon --kwh 433196 --zones FR,AU", 0, "12.5 times"),
+        ("lifecycle --example bloom", 0, "66 x London-New York return"),
+        ("lifecycle --published", 0, "37 of 37 pass"),
+        ("factors FR", 0, "44.18"),
+        ("carbon run.pyprof --zone FR", 2, "the native part of pyprof is missing"),
+    ],
+)
+def test_every_account_without_a_recording_does_without_the_native_part(
+    words: str, status: int, said: str, tmp_path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NATIVE, *words.split()],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert done.returncode == status
+    assert said in done.stdout + done.stderr
+    assert done.stderr.count("\n") == (status != 0)
+
+
 def test_a_kept_factor_prices_as_before_whatever_the_tables_say(tmp_path) -> None:
     table = tmp_path / "old.csv"
     table.write_text(

@@ -10,6 +10,7 @@ from pyprof.carbon.embodied import (
     amortise,
     compare_devices,
     find_component,
+    hold,
     own_component,
 )
 from pyprof.errors import NotComparableError, UsageError
@@ -97,3 +98,28 @@ def test_the_whole_of_bloom_in_python() -> None:
 def test_an_interval_that_misses_its_figure_is_refused() -> None:
     with pytest.raises(UsageError, match="does not hold"):
         own_component("board", 100, 120, 150)
+
+
+def test_holding_takes_the_clocks_own_utilisation() -> None:
+    used, reserved = (hold("NVIDIA A100 PCIe 40GB", 100, clock=c) for c in ("used", "reserved"))
+    assert (used.utilisation, reserved.utilisation) == (0.85, 1.0)
+    assert used.kg_co2e == pytest.approx(181 * 100 / (6 * 8760 * 0.85))
+    assert reserved.kg_co2e == pytest.approx(181 * 100 / (6 * 8760))
+    priced = footprint({"training": 1.0}, Scenario(zone="FR", embodied=(used, reserved)))
+    assert priced.aside.embodied_kg == pytest.approx(used.kg_co2e + reserved.kg_co2e)
+
+
+@pytest.mark.parametrize(
+    ("choices", "sentence"),
+    [
+        ({"hours": -1}, "hours must be at least 0"),
+        ({"share": 1.5}, "share must be"),
+        ({"utilisation": 0}, "utilisation must be"),
+        ({"lifetime_years": 0}, "lifetime_years must be"),
+        ({"clock": "wall"}, "clock must be"),
+        ({"basis": "guess"}, "no figure on the basis"),
+    ],
+)
+def test_a_holding_that_can_not_be_is_refused(choices, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        hold("NVIDIA A100 PCIe 40GB", **{"hours": 1, **choices})

@@ -42,7 +42,7 @@ class Timed:
         self.total, self.stage_rows = report.total, report.stage_rows
         self.channel_rows = report.channel_rows
 
-    def power_series(self, path=None, phase=None):
+    def power_series(self, path=None, phase=None, edges_s=None):
         if path is None:
             return [b for bins in self._series.values() for b in bins]
         return self._series[(path, phase)]
@@ -162,32 +162,63 @@ def write(tmp_path, text: str) -> str:
     return str(path)
 
 
+START_NS, HALF_NS, END_NS = 10**15, 10**15 + 3600 * 10**9, 10**15 + 7200 * 10**9
+
+
 class Recorded:
     """A recording of two stages on a monotonic clock that began long before it."""
 
-    def report(self, *, start_ns=None, end_ns=None):
-        start, end = 10**15, 10**15 + 2 * 3600 * 10**9
-        first, last = start_ns or start, end_ns or end
-        half = start + 3600 * 10**9
-        early = max(0, min(last, half) - first) * 1e-9 * 500.0
-        late = max(0, last - max(first, half)) * 1e-9 * 1500.0
-        report = make_report([("", "training", 0.0), ("a", "training", early),
-                              ("b", "deployment", late)])  # fmt: skip
-        run = replace(report.run, start_utc="1970-01-01T00:30:00.000000Z", start_mono_ns=first,
-                      end_mono_ns=last)  # fmt: skip
-        if start_ns is not None:
-            return replace(report, run=run)
-        timed = Windows(run, lambda first, last: self.report(start_ns=first, end_ns=last))
-        return replace(report, run=run, timed=timed)
+    def report(self):
+        report = make_report([("", "training", 0.0), ("a", "training", 500.0 * HOUR),
+                              ("b", "deployment", 1500.0 * HOUR)])  # fmt: skip
+        run = replace(report.run, start_utc="1970-01-01T00:30:00.000000Z", start_mono_ns=START_NS,
+                      end_mono_ns=END_NS)  # fmt: skip
+        return replace(report, run=run, timed=Windows(run, 3, self.own))
+
+    def own(self, times_ns):
+        early = [(min(t, HALF_NS) - START_NS) * 1e-9 * 500.0 for t in times_ns]
+        late = [max(0, t - HALF_NS) * 1e-9 * 1500.0 for t in times_ns]
+        none = [0.0] * len(times_ns)
+        return [("", "training", none), ("a", "training", early), ("b", "deployment", late)]
 
 
-def test_a_recording_is_asked_window_by_window() -> None:
+def test_a_recording_is_asked_where_the_intensity_changes() -> None:
     grid = hourly([100.0, 200.0, 400.0])
     result = footprint(Recorded(), Scenario(intensity=grid))
     a, b = 0.5 * (0.5 * 100 + 0.5 * 200) / 1000, 1.5 * (0.5 * 200 + 0.5 * 400) / 1000
-    assert result.by_stage["a"] == pytest.approx(a, rel=1e-6)
-    assert result.by_stage["b"] == pytest.approx(b, rel=1e-6)
-    assert result.kg_co2e == pytest.approx(a + b, rel=1e-6)
+    assert result.by_stage["a"] == pytest.approx(a, rel=1e-12)
+    assert result.by_stage["b"] == pytest.approx(b, rel=1e-12)
+    assert result.kg_co2e == pytest.approx(a + b, rel=1e-12)
+
+
+@given(st.lists(st.floats(1e-3, 5 * HOUR), min_size=1, max_size=20, unique=True), st.data())
+def test_windows_add_up_however_they_are_cut(edges, data) -> None:
+    """An intensity that changes at any moments: the exact sum over its pieces."""
+    moments = [0.0, *sorted(edges), 6 * HOUR]
+    values = [data.draw(st.floats(0, 1000)) for _ in moments[1:]]
+    slots = [Slot(s, e, g) for (s, e), g in zip(pairwise(moments), values, strict=True)]
+    grid = make_intensity(slots, Intensity((), source="x"))
+    exact = 0.0
+    for slot in slots:
+        for power_w, begin_s, end_s in ((500.0, 1800.0, 5400.0), (1500.0, 5400.0, 9000.0)):
+            held_s = max(0.0, min(slot.end_s, end_s) - max(slot.start_s, begin_s))
+            exact += power_w * held_s / 3.6e6 * slot.g_per_kwh / 1e3
+    assert footprint(Recorded(), Scenario(intensity=grid)).kg_co2e == pytest.approx(
+        exact, rel=1e-6, abs=1e-9
+    )
+
+
+def test_a_series_of_seconds_over_many_rows_is_thinned_and_not_held_in_memory() -> None:
+    run = Recorded().report().run
+    asked: list[int] = []
+
+    def own(times_ns):
+        asked.append(len(times_ns))
+        return [("", "training", [t * 1e-9 for t in times_ns])]
+
+    bins = Windows(run, 10_000, own).power_series(edges_s=range(1800, 9000))
+    assert asked[0] < 250
+    assert math.fsum(each[2] for each in bins) == pytest.approx(7200.0)
 
 
 def test_windows_cover_a_run_once_and_end_on_full_steps() -> None:

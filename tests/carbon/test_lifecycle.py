@@ -146,7 +146,7 @@ def test_a_recording_in_a_life_cycle_can_be_priced_by_the_hour(tmp_path) -> None
         whole = report()
         total, stage_rows, channel_rows = whole.total, whole.stage_rows, whole.channel_rows
 
-        def power_series(self, path=None, phase=None):
+        def power_series(self, path=None, phase=None, edges_s=None):
             late = [(3600.0, 7200.0, 3.6e6)]
             early = [(0.0, 3600.0, 10.8e6)]
             return late if path == "serve" else early if path is not None else early + late

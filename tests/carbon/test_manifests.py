@@ -171,6 +171,116 @@ def test_boamps_has_what_its_schema_requires() -> None:
     assert report["quality"] == "medium"
 
 
+#: The fields of the published schemas of BoAmps, and the words that some of them allow.
+BOAMPS = {
+    "": "header task measures system software infrastructure environment quality $hash",
+    "header": "licensing formatVersion formatVersionSpecificationUri reportId reportDatetime "
+    "reportStatus publisher",
+    "publisher": "name division projectName confidentialityLevel publicKey",
+    "task": "taskStage taskFamily nbRequest algorithms dataset measuredAccuracy estimatedAccuracy "
+    "taskDescription",
+    "algorithms": "trainingType algorithmType algorithmName algorithmUri foundationModelName "
+    "foundationModelUri parametersNumber framework frameworkVersion classPath layersNumber "
+    "epochsNumber optimizer quantization",
+    "dataset": "dataUsage dataType dataFormat dataSize dataQuantity shape source sourceUri owner",
+    "measures": "measurementMethod manufacturer version cpuTrackingMode gpuTrackingMode "
+    "averageUtilizationCpu averageUtilizationGpu powerCalibrationMeasurement "
+    "durationCalibrationMeasurement powerConsumption measurementDuration measurementDateTime",
+    "system": "os distribution distributionVersion",
+    "software": "language version",
+    "infrastructure": "infraType cloudProvider cloudInstance cloudService components",
+    "components": "componentName componentType nbComponent memorySize manufacturer family series "
+    "share",
+    "environment": "country latitude longitude location powerSupplierType powerSource "
+    "powerSourceCarbonIntensity",
+}
+BOAMPS_WORDS = {
+    "reportStatus": {"draft", "final", "corrective", "other"},
+    "confidentialityLevel": {"public", "internal", "confidential", "secret"},
+    "infraType": {"publicCloud", "privateCloud", "onPremise", "other"},
+    "dataUsage": {"input", "output"},
+    "dataType": {"tabular", "audio", "boolean", "image", "video", "object", "text", "token",
+                 "word", "other"},
+    "quality": {"high", "medium", "low"},
+}  # fmt: skip
+BOAMPS_REQUIRED = {
+    "": {"task", "measures", "infrastructure"},
+    "header": {"reportDatetime"},
+    "publisher": {"confidentialityLevel"},
+    "task": {"taskStage", "taskFamily", "algorithms", "dataset"},
+    "dataset": {"dataUsage", "dataType"},
+    "system": {"os"},
+    "software": {"language"},
+    "infrastructure": {"infraType", "components"},
+    "components": {"componentType", "nbComponent"},
+    "environment": {"country"},
+}
+BOAMPS_TYPES = {
+    "nbComponent": int, "powerConsumption": float, "measurementDuration": float,
+    "nbRequest": (int, float), "powerSourceCarbonIntensity": float,
+}  # fmt: skip
+
+
+def check_boamps(value, name: str = "") -> None:
+    """Every field is one of the published schemas, of its type and among its words."""
+    if isinstance(value, list):
+        assert value, name
+        for each in value:
+            check_boamps(each, name)
+        return
+    if not isinstance(value, dict):
+        assert value is not None
+        assert value in BOAMPS_WORDS.get(name, {value}), name
+        assert isinstance(value, BOAMPS_TYPES.get(name, str)), name
+        return
+    assert set(value) <= set(BOAMPS[name].split()), name
+    assert BOAMPS_REQUIRED.get(name, set()) <= set(value), name
+    for key, each in value.items():
+        check_boamps(each, key)
+
+
+@pytest.mark.parametrize("zone", ["FR", "gcp:us-central1", "US-CA"])
+@pytest.mark.parametrize("has_report", [True, False])
+def test_a_boamps_report_keeps_to_the_published_schemas(zone: str, has_report: bool) -> None:
+    about = subject(zone=zone)
+    about = about if has_report else replace(about, report=None)
+    report = json.loads(render_manifest("boamps", about))
+    check_boamps(report)
+    provider = report["infrastructure"].get("cloudProvider")
+    assert provider == ("google" if zone.startswith("gcp") else None)
+
+
+def test_the_impact_framework_takes_no_time_below_a_second() -> None:
+    about = subject()
+    assert about.report is not None
+    lines = render_manifest("impact-framework", about).splitlines()
+    durations = [float(line.split(":")[1]) for line in lines if "duration" in line]
+    assert durations == [100.0] * 2
+    short = replace(about, report=replace(about.report, run=replace(about.report.run,
+                                                                   duration_s=0.5)))  # fmt: skip
+    with pytest.raises(UsageError, match="shorter than a second"):
+        render_manifest("impact-framework", short)
+
+
+@pytest.mark.parametrize(
+    ("zone", "name", "code", "region", "cloud"),
+    [
+        ("FR", "France", "FRA", "", ""),
+        ("US-CA", "United States", "USA", "california", ""),
+        ("gcp:us-central1", "United States", "USA", "", "us-central1"),
+        ("azure:canadaeast", "Canada", "CAN", "quebec", "canadaeast"),
+        ("aws:eu-west-3", "France", "FRA", "", "eu-west-3"),
+        ("WORLD", "World average", "", "", ""),
+    ],
+)
+def test_a_codecarbon_row_names_places_as_codecarbon_does(zone, name, code, region, cloud) -> None:
+    header, row = csv.reader(io.StringIO(render_manifest("codecarbon", subject(zone=zone))))
+    cells = dict(zip(header, row, strict=True))
+    named = (cells["country_name"], cells["country_iso_code"], cells["region"])
+    assert named == (name, code, region)
+    assert cells["cloud_region"] == cloud
+
+
 def test_an_impact_framework_manifest_adds_up_to_the_run() -> None:
     text = render_manifest("impact-framework", subject())
     grams = [

@@ -4,7 +4,7 @@ import os
 import threading
 
 import pytest
-from provider_server import TOKEN, as_json, provider_server
+from provider_server import TOKEN, as_json, drip_server, provider_server
 
 from pyprof.carbon.intensity import parse_utc, weigh
 from pyprof.carbon.providers import Client, ProviderError, make_provider
@@ -116,6 +116,120 @@ def test_entsoe_never_shows_nor_keeps_its_token(server, client, tmp_path) -> Non
     with pytest.raises(ProviderError, match="No matching data found") as caught:
         provider("entsoe", server, client, "en").history("DE", MIDNIGHT, MIDNIGHT + 1)
     assert TOKEN not in str(caught.value)
+
+
+def test_watttime_asks_long_spans_in_parts_of_a_month(server, client) -> None:
+    grid = provider("watttime", server, client, "wt").history(
+        "CAISO_NORTH", MIDNIGHT, MIDNIGHT + 61 * 24 * HOUR
+    )
+    asked = [path for path in server[1].requests if "historical" in path]
+    assert len(asked) == 3
+    assert len(grid.slots) == 61 * 288
+
+
+def test_entsoe_asks_no_more_than_a_year_at_once(server, client) -> None:
+    en = provider("entsoe", server, client, "en")
+    en.history("FR", MIDNIGHT - 400 * 24 * HOUR, MIDNIGHT + 3 * HOUR)
+    assert server[1].seen["en"] == 2
+
+
+@pytest.mark.parametrize("name", ["em", "uk"])
+def test_what_a_provider_estimated_is_told_apart(server, client, name: str) -> None:
+    if name == "em":
+        rows = [
+            {"datetime": f"2026-01-01T0{h}:00:00Z", "carbonIntensity": 50, "isEstimated": h == 1}
+            for h in range(4)
+        ]
+        server[1].queue += [as_json({"data": rows})]
+        em = provider("electricity-maps", server, client, "em")
+        grid, hours = em.history("FR", MIDNIGHT, MIDNIGHT + 4 * HOUR), 4
+    else:
+        grid = provider("uk", server, client, "uk").history("GB", MIDNIGHT, MIDNIGHT + 4 * HOUR)
+        hours = 4
+    night = weigh([(MIDNIGHT, MIDNIGHT + hours * HOUR, hours * 3.6e6)], grid)
+    assert (night.covered_j, night.estimated_j) == (pytest.approx(4 * 3.6e6), pytest.approx(3.6e6))
+
+
+def quarters(production: str, quantities, curve: str = "A01", step: str = "PT15M") -> str:
+    points = "".join(
+        f"<Point><position>{i}</position><quantity>{q}</quantity></Point>"
+        for i, q in enumerate(quantities, start=1)
+        if q is not None
+    )
+    return (
+        "<TimeSeries><inBiddingZone_Domain.mRID>10Y</inBiddingZone_Domain.mRID>"
+        f"<curveType>{curve}</curveType><MktPSRType><psrType>{production}</psrType></MktPSRType>"
+        "<Period><timeInterval><start>2026-01-01T00:00Z</start><end>2026-01-01T01:00Z</end>"
+        f"</timeInterval><resolution>{step}</resolution>{points}</Period></TimeSeries>"
+    )
+
+
+def test_types_of_generation_may_come_in_steps_of_their_own(server, client) -> None:
+    """An hour of nuclear beside four quarters of gas."""
+    body = f"<D>{quarters('B14', [900], step='PT60M')}{quarters('B04', [100, 300, 100, 100])}</D>"
+    server[1].queue += [(200, {}, body.encode())]
+    grid = provider("entsoe", server, client, "en").history("FR", MIDNIGHT, MIDNIGHT + HOUR)
+    assert [slot.end_s - slot.start_s for slot in grid.slots] == [900.0] * 4
+    usual, peak = (900 * 12 + 100 * 490) / 1000, (900 * 12 + 300 * 490) / 1200
+    assert [s.g_per_kwh for s in grid.slots] == pytest.approx([usual, peak, usual, usual])
+
+
+def test_a_value_missing_from_a_mix_is_no_zero(server, client) -> None:
+    """Without its nuclear share a quarter would look like gas alone: it has no mix at all."""
+    body = f"<D>{quarters('B14', [900, None, 900, 900])}{quarters('B04', [100] * 4)}</D>"
+    server[1].queue += [(200, {}, body.encode())]
+    grid = provider("entsoe", server, client, "en").history("FR", MIDNIGHT, MIDNIGHT + HOUR)
+    assert [slot.start_s - MIDNIGHT for slot in grid.slots] == [0.0, 1800.0, 2700.0]
+    assert len({slot.g_per_kwh for slot in grid.slots}) == 1
+
+
+def test_a_damaged_cache_is_asked_anew(server, client, tmp_path) -> None:
+    uk = provider("uk", server, client, "uk")
+    first = uk.history("GB", MIDNIGHT, MIDNIGHT + HOUR)
+    (kept,) = (tmp_path / "cache").iterdir()
+    for damage in (b"", b"{", b"[]", b"\xff", b'{"data": 1}'):
+        kept.write_bytes(damage)
+        assert uk.history("GB", MIDNIGHT, MIDNIGHT + HOUR) == first
+    assert server[1].seen["uk"] == 6
+
+
+def test_an_error_that_looks_like_an_answer_is_not_kept(server, client) -> None:
+    uk = provider("uk", server, client, "uk")
+    server[1].queue += [as_json({"error": "upstream\u0007 is down"})]
+    with pytest.raises(ProviderError, match="upstream"):
+        uk.history("GB", MIDNIGHT, MIDNIGHT + HOUR)
+    assert len(uk.history("GB", MIDNIGHT, MIDNIGHT + HOUR).slots) == 2
+
+
+def test_an_answer_that_is_cut_short_is_asked_again(server, client, waits) -> None:
+    body = as_json({"data": []})[2]
+    server[1].queue += [(200, {"Content-Length": str(len(body) + 9)}, body)]
+    uk = provider("uk", server, client, "uk")
+    assert len(uk.history("GB", MIDNIGHT, MIDNIGHT + HOUR).slots) == 2
+    assert len(waits) == 1
+
+
+def test_an_answer_that_drips_is_given_up() -> None:
+    with drip_server() as url:
+        client = Client(timeout_s=5.0, deadline_s=0.2, retries=0, cache_dir=None)
+        with pytest.raises(ProviderError, match="no whole answer within"):
+            make_provider("uk", {}, client, base_url=url).history("GB", MIDNIGHT, MIDNIGHT + HOUR)
+
+
+@pytest.mark.parametrize(
+    ("when", "low", "high"),
+    [("Thu, 01 Jan 1970 00:00:00 GMT", 0.0, 0.0), ("soon", 0.5, 0.5), ("-1", 0.5, 0.5)],
+)
+def test_a_wait_may_be_a_date(server, client, waits, when: str, low: float, high: float) -> None:
+    server[1].queue += [as_json({}, 429, **{"Retry-After": when})]
+    provider("uk", server, client, "uk").history("GB", MIDNIGHT, MIDNIGHT + HOUR)
+    assert low <= waits[0] <= high
+
+
+def test_a_refusal_is_told_in_the_providers_own_words(server, client) -> None:
+    wt = provider("watttime", server, client, "wt")
+    with pytest.raises(ProviderError, match="You don't have permission for this region"):
+        wt.history("ERCOT", MIDNIGHT, MIDNIGHT + HOUR)
 
 
 def test_an_answer_is_asked_for_once(server, client) -> None:

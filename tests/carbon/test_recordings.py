@@ -212,11 +212,10 @@ def test_energy_over_time_adds_up_to_the_report(day: Path) -> None:
     assert bins == report.power_series()
     assert bins[0][0] == pytest.approx(start_of(report), abs=1e-5)
     assert bins[-1][1] - bins[0][0] == pytest.approx(report.run.duration_s, abs=1e-5)
-    # Each bin's edges are bent by its own marks, so the sum may differ by a fraction of an edge.
-    assert math.fsum(each[2] for each in bins) == pytest.approx(report.energy_j, rel=2e-3)
+    assert math.fsum(each[2] for each in bins) == pytest.approx(report.energy_j, rel=1e-6)
     for row in report.stage_rows:
         own = math.fsum(each[2] for each in report.power_series(row.path, row.phase))
-        assert own == pytest.approx(row.self_energy_j, rel=2e-3, abs=0.6)
+        assert own == pytest.approx(row.self_energy_j, rel=1e-6, abs=1e-6)
 
 
 def test_recordings_per_phase_are_priced_over_time(day: Path, tmp_path: Path) -> None:

@@ -405,6 +405,44 @@ void test_series() {
   CHECK_NEAR(sum, 200, 1);
 }
 
+// Stages that begin and end between the sensor's updates, under a load that changes with them: the
+// moments cut the time anywhere, and what they cut adds up to what was not cut.
+void test_own() {
+  simulate::Load load;
+  for (int i = 0; i < 100; ++i) load.hold(0.37, i % 2 == 0 ? 300 : 90);
+  check::Random random(7);
+  simulate::Sensor sensor;
+  sensor.period_s = 0.1;
+  sensor.unit = 1e-6;
+  std::vector<uint8_t> bytes;
+  encode_frame(simulate::watch_counter(load, sensor, kFrom, kTo, random), bytes);
+  Script script;
+  const uint64_t all = script.begin(10.5, "all");
+  for (double t_s = 10.73; t_s < 19; t_s += 0.37) script.stage(t_s, t_s + 0.29, "step", all);
+  script.end(19.6, all);
+  Account account({channel_named("a")}, ns(kFrom), ns(kTo), Phase::kTraining);
+  account.add_frames(bytes);
+  account.add_marks(1, script.bytes());
+  const AccountResult whole = account.solve();
+  std::vector<int64_t> times_ns{ns(5)};  // before the run: its start
+  for (double t_s = 10.1; t_s < kTo; t_s += random.uniform(0.001, 0.3)) times_ns.push_back(ns(t_s));
+  times_ns.push_back(ns(kTo));
+  const OwnSeries series = account.own(times_ns);
+  CHECK(series.known);
+  CHECK_EQUAL(series.rows.size(), whole.stages.size());
+  CHECK_EQUAL(series.own_j.size(), times_ns.size());
+  for (size_t row = 0; row < series.rows.size(); ++row) {
+    CHECK(series.rows[row].path == whole.stages[row].path);
+    CHECK_NEAR(series.own_j.front()[row], 0, 1e-12);
+    CHECK_NEAR(series.own_j.back()[row], whole.stages[row].self_energy_j, 1e-9);
+    for (size_t i = 1; i < times_ns.size(); ++i) {
+      CHECK(series.own_j[i][row] >= series.own_j[i - 1][row] - 1e-9);
+    }
+  }
+  Account nothing({channel_named("a")}, ns(kFrom), ns(kTo), Phase::kTraining);
+  CHECK(!nothing.own(times_ns).known);
+}
+
 // Marks and frames as they may stand in a file that somebody made up.
 void test_hostile() {
   check::Random random(13);
@@ -480,6 +518,7 @@ int main() {
   test_conservation();
   test_children_sum_to_parent();
   test_series();
+  test_own();
   test_hostile();
   return check::result();
 }

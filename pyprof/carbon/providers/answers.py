@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pyprof.carbon.intensity import parse_utc
+from pyprof.carbon.intensity import Intensity, Slot, make_intensity, parse_utc
 from pyprof.carbon.providers.client import ProviderError
 from pyprof.errors import UsageError
 
@@ -39,6 +40,27 @@ def iso(unix_s: float) -> str:
     from datetime import datetime, timezone
 
     return datetime.fromtimestamp(unix_s, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parts(start_s: float, end_s: float, longest_s: float) -> Iterator[tuple[float, float]]:
+    """A span in pieces that are short enough for one answer."""
+    at_s = start_s
+    while at_s < end_s:
+        yield at_s, min(at_s + longest_s, end_s)
+        at_s += longest_s
+
+
+def keep_for(end_s: float) -> float:
+    """How long an answer stays good: the far past for a month, the last two days for minutes."""
+    return 30 * 86400.0 if time.time() - end_s > 2 * 86400.0 else 600.0
+
+
+def series(slots: Iterable[Slot], like: Intensity) -> Intensity:
+    """Slots as a series; none, or two values for one time, are the provider's fault."""
+    try:
+        return make_intensity(slots, like)
+    except UsageError as error:
+        raise ProviderError(str(error)) from None
 
 
 def _said(answer: Any) -> str:

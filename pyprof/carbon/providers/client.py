@@ -7,14 +7,18 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyprof.errors import PyprofError
 
 if TYPE_CHECKING:
+    import http.client
     import urllib.request
+
+T = TypeVar("T")
 
 LARGEST_ANSWER = 32 * 1024 * 1024
 _RETRIED = (429, 500, 502, 503, 504)
@@ -41,13 +45,15 @@ def default_cache_dir() -> str:
 
 @dataclass
 class Client:
-    """GET with a time-out, retries on what may pass, and a cache.
+    """GET with time-outs, retries on what may pass, and a cache.
 
-    The cache key is the address without anything secret; ``keep_s`` is how long an answer stays
-    good, and answers about the past stay good for long.
+    ``timeout_s`` is for each wait, ``deadline_s`` for a whole answer. The cache key is the address
+    without anything secret; ``keep_s`` is how long an answer stays good, and answers about the
+    past stay good for long. Only what could be read is kept.
     """
 
     timeout_s: float = 10.0
+    deadline_s: float = 60.0
     retries: int = 3
     longest_wait_s: float = 30.0
     keep_s: float = 30 * 86400.0
@@ -63,47 +69,48 @@ class Client:
         self,
         name: str,
         url: str,
+        read: Callable[[bytes], T],
         headers: Mapping[str, str] | None = None,
         *,
         secret_query: str = "",
         keep_s: float | None = None,
-    ) -> bytes:
-        """The body of a 200 answer. ``secret_query`` is sent, but never cached or shown."""
-        keep = self.keep_s if keep_s is None else keep_s
-        known = self._recall(url, keep)
-        if known is not None:
-            return known
+    ) -> T:
+        """What ``read`` makes of a 200 answer. ``secret_query`` is sent, never kept or shown."""
+        kept = self._recall(url, self.keep_s if keep_s is None else keep_s)
+        if kept is not None:
+            with suppress(ProviderError):  # what was damaged on disk is asked for anew
+                return read(kept)
         body = self._ask(name, url, url + secret_query, headers or {})
+        made = read(body)
         self._remember(url, body)
-        return body
+        return made
 
     def get_json(
         self,
         name: str,
         url: str,
+        pick: Callable[[Any], T],
         headers: Mapping[str, str] | None = None,
         *,
         keep_s: float | None = None,
-    ) -> Any:
-        """The body as JSON."""
-        body = self.get(name, url, headers, keep_s=keep_s)
-        try:
-            return json.loads(body)
-        except ValueError:
-            self.forget(url)
-            raise ProviderError(f"{name} answered something that is not JSON") from None
+    ) -> T:
+        """What ``pick`` takes from an answer in JSON."""
 
-    def forget(self, url: str) -> None:
-        """Drop a cached answer that turned out to be no answer."""
-        path = self._path(url)
-        if path is not None and os.path.exists(path):
-            os.unlink(path)
+        def read(body: bytes) -> T:
+            """The parsed body, picked from."""
+            try:
+                answer = json.loads(body)
+            except (ValueError, RecursionError):
+                raise ProviderError(f"{name} answered something that is not JSON") from None
+            return pick(answer)
+
+        return self.get(name, url, read, headers, keep_s=keep_s)
 
     def _ask(self, name: str, shown: str, url: str, headers: Mapping[str, str]) -> bytes:
         """Ask until there is an answer, or no more patience."""
         wait_s = 0.5
         for attempt in range(self.retries + 1):
-            reply = _send(name, url, headers, self.timeout_s)
+            reply = _send(name, url, headers, self.timeout_s, self.deadline_s)
             if reply.status == 200:
                 return reply.body
             last = attempt == self.retries
@@ -153,8 +160,10 @@ class Client:
             return
 
 
-def _send(name: str, url: str, headers: Mapping[str, str], timeout_s: float) -> Reply:
-    """One request; a connection that fails is status 0."""
+def _send(
+    name: str, url: str, headers: Mapping[str, str], timeout_s: float, deadline_s: float
+) -> Reply:
+    """One request; a connection that fails, or an answer that is cut short, is status 0."""
     import http.client
     import urllib.error
     import urllib.request
@@ -163,18 +172,31 @@ def _send(name: str, url: str, headers: Mapping[str, str], timeout_s: float) -> 
         raise ProviderError(f"{name}: the address must begin with https://")
     request = urllib.request.Request(url, headers={"User-Agent": "pyprof", **headers})
     try:
-        with _opener().open(request, timeout=timeout_s) as answer:
-            body = answer.read(LARGEST_ANSWER + 1)
-            if len(body) > LARGEST_ANSWER:
-                raise ProviderError(f"{name} answered more than {LARGEST_ANSWER} bytes")
-            return Reply(answer.status, None, body)
-    except urllib.error.HTTPError as error:
-        with error:
-            wait_s = _seconds(error.headers.get("Retry-After"))
-            return Reply(error.code, wait_s, error.read(2000))
+        try:
+            with _opener().open(request, timeout=timeout_s) as answer:
+                return Reply(answer.status, None, _body(name, answer, deadline_s))
+        except urllib.error.HTTPError as error:
+            with error:
+                wait_s = _seconds(error.headers.get("Retry-After"))
+                return Reply(error.code, wait_s, error.read(2000))
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         return Reply(0, None, str(reason).encode())
+
+
+def _body(name: str, answer: http.client.HTTPResponse, deadline_s: float) -> bytes:
+    """The whole body: not longer than makes sense, not slower, and not cut short."""
+    parts, size, begun_s = [], 0, time.monotonic()
+    while part := answer.read1(1 << 16):
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_ANSWER:
+            raise ProviderError(f"{name} answered more than {LARGEST_ANSWER} bytes")
+        if time.monotonic() - begun_s > deadline_s:
+            raise TimeoutError(f"no whole answer within {deadline_s:g} s")
+    if answer.length:
+        raise ConnectionError(f"the answer ended {answer.length} bytes early")
+    return b"".join(parts)
 
 
 @lru_cache(maxsize=1)
@@ -192,8 +214,17 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _seconds(text: str | None) -> float | None:
-    """A Retry-After in seconds; its date form is treated as unknown."""
-    return float(text) if text is not None and text.isascii() and text.isdigit() else None
+    """A Retry-After, a number or a date, in seconds from now."""
+    from email.utils import parsedate_to_datetime
+
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _refusal(name: str, shown: str, reply: Reply, attempts: int) -> str:
@@ -202,8 +233,21 @@ def _refusal(name: str, shown: str, reply: Reply, attempts: int) -> str:
     if reply.status == 0:
         why = " ".join(reply.body.decode("utf-8", "replace").split())
         return f"{name} can't be reached at {host} ({why}; {attempts} attempts)"
+    said = _own_words(reply.body)
     if reply.status in (401, 403):
-        return f"{name} refused the credentials (HTTP {reply.status}): check the token"
+        return f"{name} refused the credentials (HTTP {reply.status}{said}): check the token"
     if reply.status == 404:
-        return f"{name} has nothing at {host} (HTTP 404): check the zone and the time"
-    return f"{name} answered HTTP {reply.status} at {host} ({attempts} attempts)"
+        return f"{name} has nothing at {host} (HTTP 404{said}): check the zone and the time"
+    return f"{name} answered HTTP {reply.status}{said} at {host} ({attempts} attempts)"
+
+
+def _own_words(body: bytes) -> str:
+    """What the provider itself says about an error, in JSON or in XML."""
+    import re
+
+    text = body.decode("utf-8", "replace")
+    found = re.search(r'"(?:message|error)"\s*:\s*"([^"]+)"|<text>([^<]+)</text>', text)
+    if found is None:
+        return ""
+    words = "".join(char if char.isprintable() else " " for char in found[1] or found[2])
+    return f", {' '.join(words.split())[:120]!r}"

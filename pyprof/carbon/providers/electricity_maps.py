@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlencode
 
 from pyprof.carbon.factor import LIFECYCLE
-from pyprof.carbon.intensity import Intensity, Slot, make_intensity
-from pyprof.carbon.providers.answers import iso, moment, number_or_none, rows_of
+from pyprof.carbon.intensity import Intensity, Slot
+from pyprof.carbon.providers.answers import (
+    iso,
+    keep_for,
+    moment,
+    number_or_none,
+    parts,
+    rows_of,
+    series,
+)
 from pyprof.carbon.providers.client import Client, ProviderError
-from pyprof.errors import UsageError
 
 BASE_URL = "https://api.electricitymaps.com/v4"
 NAME = "Electricity Maps"
@@ -34,28 +41,25 @@ class ElectricityMaps:
     def latest(self, zone: str) -> Intensity:
         """The value of the current hour."""
         url = f"{self._base_url}/carbon-intensity/latest?{self._query(zone)}"
-        answer = self._client.get_json(NAME, url, self._headers, keep_s=300.0)
-        if not isinstance(answer, dict):
-            raise ProviderError(f"{NAME} answered without a value")
-        return self._series(zone, [slot for slot in [self._slot(answer)] if slot])
+        slot = self._client.get_json(NAME, url, self._slot, self._headers, keep_s=300.0)
+        return self._series(zone, [] if slot is None else [slot])
 
     def history(self, zone: str, start_s: float, end_s: float) -> Intensity:
         """The hours from ``start_s`` to ``end_s``; hours without a value stay gaps."""
         slots: dict[float, Slot] = {}
-        at_s = start_s - start_s % STEP_S
-        while at_s < end_s:
-            until_s = min(at_s + _LONGEST_S, end_s - end_s % -STEP_S)
-            slots.update(self._part(zone, at_s, until_s))
-            at_s = until_s
-        return self._series(zone, list(slots.values()))
+        for part in parts(start_s - start_s % STEP_S, end_s - end_s % -STEP_S, _LONGEST_S):
+            slots.update((slot.start_s, slot) for slot in self._part(zone, *part))
+        return self._series(zone, slots.values())
 
-    def _part(self, zone: str, start_s: float, end_s: float) -> dict[float, Slot]:
+    def _part(self, zone: str, start_s: float, end_s: float) -> list[Slot]:
         """One answer's hours."""
         times = {"start": iso(start_s), "end": iso(end_s)}
         url = f"{self._base_url}/carbon-intensity/past-range?{self._query(zone, **times)}"
-        answer = self._client.get_json(NAME, url, self._headers, keep_s=keep_for(end_s))
-        found = [self._slot(row) for row in rows_of(answer, "data", NAME)]
-        return {slot.start_s: slot for slot in found if slot is not None}
+        return self._client.get_json(NAME, url, self._slots, self._headers, keep_s=keep_for(end_s))
+
+    def _slots(self, answer: object) -> list[Slot]:
+        """The hours of an answer."""
+        return [slot for slot in map(self._slot, rows_of(answer, "data", NAME)) if slot is not None]
 
     def _query(self, zone: str, **times: str) -> str:
         """The query of a request."""
@@ -71,8 +75,8 @@ class ElectricityMaps:
 
     def _slot(self, row: object) -> Slot | None:
         """One hour, or None where there is no value."""
-        if not isinstance(row, dict):
-            return None
+        if not isinstance(row, Mapping):
+            raise ProviderError(f"{NAME} answered without a value")
         kind = row.get("emissionFactorType", self._kind)
         if kind != self._kind:
             raise ProviderError(f"{NAME} answered {kind} factors where {self._kind} was asked")
@@ -80,18 +84,8 @@ class ElectricityMaps:
         if value is None:
             return None
         start_s = moment(row.get("datetime"), NAME)
-        return Slot(start_s, start_s + STEP_S, value)
+        return Slot(start_s, start_s + STEP_S, value, estimated=row.get("isEstimated") is True)
 
-    def _series(self, zone: str, slots: list[Slot]) -> Intensity:
+    def _series(self, zone: str, slots: Iterable[Slot]) -> Intensity:
         """The series, with its provenance."""
-        source = f"{NAME} API v4"
-        like = Intensity((), zone, self._kind, "average", source, _LICENCE)
-        try:
-            return make_intensity(slots, like)
-        except UsageError as error:
-            raise ProviderError(str(error)) from None
-
-
-def keep_for(end_s: float) -> float:
-    """How long an answer stays good: the far past for a month, the last two days for minutes."""
-    return 30 * 86400.0 if time.time() - end_s > 2 * 86400.0 else 600.0
+        return series(slots, Intensity((), zone, self._kind, "average", f"{NAME} API v4", _LICENCE))

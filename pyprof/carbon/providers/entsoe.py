@@ -7,16 +7,17 @@ interval from the cleanest to the dirtiest source.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from pyprof.carbon.factor import LIFECYCLE, check_kind
-from pyprof.carbon.intensity import Intensity, Slot, make_intensity
-from pyprof.carbon.providers.answers import moment
+from pyprof.carbon.intensity import Intensity, Slot
+from pyprof.carbon.providers.answers import keep_for, moment, parts, series
 from pyprof.carbon.providers.client import Client, ProviderError
-from pyprof.carbon.providers.electricity_maps import keep_for
 from pyprof.carbon.table import data_path, read_rows
 from pyprof.errors import UsageError
 
@@ -62,7 +63,9 @@ _SOURCES = {
     "B19": "wind",
 }
 _STEPS_S = {"PT15M": 900.0, "PT30M": 1800.0, "PT60M": 3600.0}
-#: start of the interval, its length, production type, megawatts
+# The service gives at most a year in one answer.
+_LONGEST_S = 364 * 86400.0
+#: start of the interval, its length, production type, megawatts (nan: missing)
 Output = tuple[float, float, str, float]
 
 
@@ -80,24 +83,31 @@ class Entsoe:
 
     def history(self, zone: str, start_s: float, end_s: float) -> Intensity:
         """The intensity of what is generated in the zone; imports are not in it."""
-        hour_s = start_s - start_s % 3600.0
+        outputs: list[Output] = []
+        for part in parts(start_s - start_s % 3600.0, end_s - end_s % -3600.0, _LONGEST_S):
+            outputs += self._part(zone, *part)
+        source = f"{NAME} transparency platform, generation per type, with factors per source"
+        like = Intensity((), zone, self._kind, "average", source, "ENTSO-E terms; IPCC factors")
+        return series(mix_slots(outputs, self._kind), like)
+
+    def _part(self, zone: str, start_s: float, end_s: float) -> list[Output]:
+        """One answer's generation."""
         query = urlencode(
             {
                 "documentType": "A75",
                 "processType": "A16",
                 "in_Domain": _eic(zone),
-                "periodStart": _stamp(hour_s),
-                "periodEnd": _stamp(end_s - end_s % -3600.0),
+                "periodStart": _stamp(start_s),
+                "periodEnd": _stamp(end_s),
             }
         )
-        url = f"{self._base_url}?{query}"
-        body = self._client.get(NAME, url, secret_query=self._secret, keep_s=keep_for(end_s))
-        source = f"{NAME} transparency platform, generation per type, with factors per source"
-        like = Intensity((), zone, self._kind, "average", source, "ENTSO-E terms; IPCC factors")
-        try:
-            return make_intensity(mix_slots(parse_generation(body), self._kind), like)
-        except UsageError as error:
-            raise ProviderError(str(error)) from None
+        return self._client.get(
+            NAME,
+            f"{self._base_url}?{query}",
+            parse_generation,
+            secret_query=self._secret,
+            keep_s=keep_for(end_s),
+        )
 
 
 def parse_generation(body: bytes) -> list[Output]:
@@ -116,30 +126,46 @@ def parse_generation(body: bytes) -> list[Output]:
     return [output for series in _all(root, "TimeSeries") for output in _outputs(series)]
 
 
-def mix_slots(outputs: Iterable[Output], kind: str) -> Iterator[Slot]:
-    """One slot per interval in which any known source produces."""
+def mix_slots(outputs: Sequence[Output], kind: str) -> Iterator[Slot]:
+    """One slot per time in which the mix is known: types may come in steps of their own."""
     factors = source_factors(kind)
     lowest, highest = min(factors.values()), max(factors.values())
-    mixes: dict[tuple[float, float], dict[str | None, float]] = {}
-    for start_s, step_s, production, megawatts in outputs:
-        source = _SOURCES.get(production)
-        mix = mixes.setdefault((start_s, step_s), {})
-        known = source if source in factors else None
-        mix[known] = mix.get(known, 0.0) + megawatts
-    for (start_s, step_s), mix in sorted(mixes.items(), key=lambda item: item[0]):
+    for start_s, end_s, mix in _mixes(outputs, factors):
         unknown = mix.pop(None, 0.0)
-        known_mw = sum(mix.values())
-        if known_mw <= 0.0:
+        known_mw = math.fsum(mix.values())
+        if not known_mw > 0.0:
             continue
-        grams = sum(megawatts * factors[str(source)] for source, megawatts in mix.items())
+        grams = math.fsum(megawatts * factors[str(source)] for source, megawatts in mix.items())
         whole = known_mw + unknown
         yield Slot(
             start_s,
-            start_s + step_s,
+            end_s,
             grams / known_mw,
             (grams + unknown * lowest) / whole,
             (grams + unknown * highest) / whole,
         )
+
+
+def _mixes(
+    outputs: Sequence[Output], factors: Mapping[str, float]
+) -> Iterator[tuple[float, float, dict[str | None, float]]]:
+    """Megawatts per source between two moments at which any of them may change.
+
+    A value that is missing is no zero: what it is part of has no mix.
+    """
+    edges = sorted(
+        {edge for start_s, step_s, _, _ in outputs for edge in (start_s, start_s + step_s)}
+    )
+    place = {edge: index for index, edge in enumerate(edges)}
+    mixes: list[dict[str | None, float]] = [{} for _ in edges]
+    for start_s, step_s, production, megawatts in outputs:
+        source = _SOURCES.get(production)
+        known = source if source in factors else None
+        for mix in mixes[place[start_s] : place[start_s + step_s]]:
+            mix[known] = mix.get(known, 0.0) + megawatts
+    for (start_s, end_s), mix in zip(pairwise(edges), mixes, strict=False):
+        if mix and all(map(math.isfinite, mix.values())):
+            yield start_s, end_s, mix
 
 
 @lru_cache(maxsize=2)
@@ -151,7 +177,10 @@ def source_factors(kind: str) -> Mapping[str, float]:
 
 
 def _outputs(series: Element) -> Iterator[Output]:
-    """The intervals of one time series; a repeated value may be left out by the sender."""
+    """The intervals of one time series; a repeated value may be left out by the sender.
+
+    A value that is missing otherwise is not a number.
+    """
     if _text(series, "outBiddingZone_Domain.mRID") is not None:
         return
     production = _text(series, "psrType") or ""
@@ -163,11 +192,10 @@ def _outputs(series: Element) -> Iterator[Output]:
         if step_s is None:
             raise ProviderError(f"{NAME} answered a resolution that is not documented")
         points = _points(period)
-        last: float | None = None
+        last = math.nan
         for position in range(1, round((end_s - start_s) / step_s) + 1):
-            last = points.get(position, last if repeats else None)
-            if last is not None:
-                yield start_s + (position - 1) * step_s, step_s, production, last
+            last = points.get(position, last if repeats else math.nan)
+            yield start_s + (position - 1) * step_s, step_s, production, last
 
 
 def _points(period: Element) -> dict[int, float]:

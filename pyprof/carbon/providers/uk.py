@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyprof.carbon.factor import DIRECT
-from pyprof.carbon.intensity import Intensity, Slot, make_intensity
-from pyprof.carbon.providers.answers import iso, moment, number_or_none, rows_of
-from pyprof.carbon.providers.client import Client, ProviderError
-from pyprof.carbon.providers.electricity_maps import keep_for
+from pyprof.carbon.intensity import Intensity, Slot
+from pyprof.carbon.providers.answers import (
+    iso,
+    keep_for,
+    moment,
+    number_or_none,
+    parts,
+    rows_of,
+    series,
+)
+from pyprof.carbon.providers.client import Client
 from pyprof.errors import UsageError
 
 BASE_URL = "https://api.carbonintensity.org.uk"
@@ -29,33 +36,31 @@ class UnitedKingdom:
     def history(self, zone: str, start_s: float, end_s: float) -> Intensity:
         """The half-hours from ``start_s`` to ``end_s``."""
         slots: dict[float, Slot] = {}
-        at_s = start_s
-        while at_s < end_s:
-            until_s = min(at_s + _LONGEST_S, end_s)
-            slots.update({slot.start_s: slot for slot in self._part(zone, at_s, until_s)})
-            at_s = until_s
+        for part in parts(start_s, end_s, _LONGEST_S):
+            slots.update((slot.start_s, slot) for slot in self._part(zone, *part))
         like = Intensity((), zone, DIRECT, "average", f"{NAME} API (NESO)", "CC-BY-4.0")
-        try:
-            return make_intensity(slots.values(), like)
-        except UsageError as error:
-            raise ProviderError(str(error)) from None
+        return series(slots.values(), like)
 
     def _part(self, zone: str, start_s: float, end_s: float) -> list[Slot]:
         """One answer's half-hours."""
         span = f"{_minute(start_s)}/{_minute(end_s)}"
-        keep_s = keep_for(end_s)
         if zone.upper() in ("GB", "UK"):
-            answer = self._client.get_json(
-                NAME, f"{self._base_url}/intensity/{span}", keep_s=keep_s
-            )
-            rows = rows_of(answer, "data", NAME)
+            path, pick = f"/intensity/{span}", _of_country
         else:
-            outward = _outward(zone)
-            url = f"{self._base_url}/regional/intensity/{span}/postcode/{outward}"
-            answer = self._client.get_json(NAME, url, keep_s=keep_s)
-            region = answer.get("data") if isinstance(answer, Mapping) else None
-            rows = rows_of(region, "data", NAME)
-        return [slot for slot in map(_slot, rows) if slot is not None]
+            path = f"/regional/intensity/{span}/postcode/{_outward(zone)}"
+            pick = _of_region
+        url = f"{self._base_url}{path}"
+        return self._client.get_json(NAME, url, pick, keep_s=keep_for(end_s))
+
+
+def _of_country(answer: Any) -> list[Slot]:
+    """The half-hours of Great Britain."""
+    return [slot for slot in map(_slot, rows_of(answer, "data", NAME)) if slot is not None]
+
+
+def _of_region(answer: Any) -> list[Slot]:
+    """The half-hours of a region, which lie one level deeper."""
+    return _of_country(answer.get("data") if isinstance(answer, Mapping) else None)
 
 
 def _slot(row: Mapping[str, Any]) -> Slot | None:
@@ -67,7 +72,12 @@ def _slot(row: Mapping[str, Any]) -> Slot | None:
     value = number_or_none(intensity.get("forecast")) if actual is None else actual
     if value is None:
         return None
-    return Slot(moment(row.get("from"), NAME), moment(row.get("to"), NAME), value)
+    return Slot(
+        moment(row.get("from"), NAME),
+        moment(row.get("to"), NAME),
+        value,
+        estimated=actual is None,
+    )
 
 
 def _minute(unix_s: float) -> str:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlencode
 
 from pyprof.carbon.factor import DIRECT
-from pyprof.carbon.intensity import Intensity, Slot, make_intensity
-from pyprof.carbon.providers.answers import iso, moment, number_or_none, rows_of
+from pyprof.carbon.intensity import Intensity, Slot
+from pyprof.carbon.providers.answers import (
+    iso,
+    keep_for,
+    moment,
+    number_or_none,
+    parts,
+    rows_of,
+    series,
+)
 from pyprof.carbon.providers.client import Client, ProviderError
-from pyprof.carbon.providers.electricity_maps import keep_for
 from pyprof.carbon.units import g_per_kwh_from_lb_per_mwh
-from pyprof.errors import UsageError
 
 BASE_URL = "https://api.watttime.org"
 NAME = "WattTime"
@@ -19,6 +28,8 @@ MARGINAL = "co2_moer"
 AVERAGE = "co2_aoer"
 _LICENCE = "as agreed with WattTime; not to be redistributed"
 _UNIT = "lbs_co2_per_mwh"
+# The API gives at most 32 days in one answer.
+_LONGEST_S = 30 * 86400.0
 
 
 class WattTime:
@@ -45,58 +56,74 @@ class WattTime:
             {"latitude": latitude, "longitude": longitude, "signal_type": self._signal}
         )
         url = f"{self._base_url}/v3/region-from-loc?{query}"
-        answer = self._client.get_json(NAME, url, self._token())
-        if not isinstance(answer, dict) or not isinstance(answer.get("region"), str):
-            raise ProviderError(f"{NAME} knows no region for {latitude}, {longitude}")
-        return str(answer["region"])
+
+        def pick(answer: Any) -> str:
+            """The region's own name."""
+            if not isinstance(answer, dict) or not isinstance(answer.get("region"), str):
+                raise ProviderError(f"{NAME} knows no region for {latitude}, {longitude}")
+            return str(answer["region"])
+
+        return self._client.get_json(NAME, url, pick, self._token())
 
     def history(self, zone: str, start_s: float, end_s: float) -> Intensity:
         """The values from ``start_s`` to ``end_s``."""
-        return self._fetch("historical", zone, start=iso(start_s), end=iso(end_s), until_s=end_s)
+        slots: dict[float, Slot] = {}
+        for first_s, last_s in parts(start_s, end_s, _LONGEST_S):
+            times = {"start": iso(first_s), "end": iso(last_s)}
+            found = self._ask("historical", zone, times, keep_for(last_s))
+            slots.update((slot.start_s, slot) for slot in found)
+        return self._series(zone, slots.values())
 
     def forecast(self, zone: str) -> Intensity:
         """What is expected for the coming hours."""
-        return self._fetch("forecast", zone, until_s=float("inf"))
+        slots = self._ask("forecast", zone, {}, keep_for(float("inf")))
+        return self._series(zone, (replace(slot, estimated=True) for slot in slots))
 
-    def _fetch(self, what: str, zone: str, until_s: float, **times: str) -> Intensity:
-        """One answer as a series."""
+    def _ask(self, what: str, zone: str, times: Mapping[str, str], keep_s: float) -> list[Slot]:
+        """One answer's values."""
         query = urlencode({"region": zone, **times, "signal_type": self._signal})
         url = f"{self._base_url}/v3/{what}?{query}"
-        answer = self._client.get_json(NAME, url, self._token(), keep_s=keep_for(until_s))
-        rows = rows_of(answer, "data", NAME)
-        step_s = self._step(answer)
-        slots = []
-        for row in rows:
-            value = number_or_none(row.get("value"))
-            if value is not None:
-                start_s = moment(row.get("point_time"), NAME)
-                slots.append(Slot(start_s, start_s + step_s, g_per_kwh_from_lb_per_mwh(value)))
-        signal = "marginal" if self._signal == MARGINAL else "average"
-        like = Intensity((), zone, DIRECT, signal, f"{NAME} API v3, {self._signal}", _LICENCE)
-        try:
-            return make_intensity(slots, like)
-        except UsageError as error:
-            raise ProviderError(str(error)) from None
+        return self._client.get_json(NAME, url, _slots, self._token(), keep_s=keep_s)
 
-    def _step(self, answer: object) -> float:
-        """How long a value holds; an answer in another unit is refused."""
-        meta = answer.get("meta") if isinstance(answer, dict) else None
-        if not isinstance(meta, dict):
-            return 300.0
-        if meta.get("units", _UNIT) != _UNIT:
-            raise ProviderError(f"{NAME} answered in {meta['units']!r} where {_UNIT} is documented")
-        return number_or_none(meta.get("data_point_period_seconds")) or 300.0
+    def _series(self, zone: str, slots: Iterable[Slot]) -> Intensity:
+        """The series, with its provenance."""
+        signal = "marginal" if self._signal == MARGINAL else "average"
+        source = f"{NAME} API v3, {self._signal}"
+        return series(slots, Intensity((), zone, DIRECT, signal, source, _LICENCE))
 
     def _token(self) -> dict[str, str]:
         """A token for the next request; it lives half an hour and is never kept on disk."""
-        client = Client(
-            timeout_s=self._client.timeout_s,
-            retries=self._client.retries,
-            longest_wait_s=self._client.longest_wait_s,
-            cache_dir=None,
-            sleep=self._client.sleep,
-        )
-        answer = client.get_json(NAME, f"{self._base_url}/login", self._login)
-        if not isinstance(answer, dict) or not isinstance(answer.get("token"), str):
-            raise ProviderError(f"{NAME} gave no token at login")
-        return {"Authorization": f"Bearer {answer['token']}"}
+        client = replace(self._client, cache_dir=None)
+
+        def pick(answer: Any) -> str:
+            """The token."""
+            if not isinstance(answer, dict) or not isinstance(answer.get("token"), str):
+                raise ProviderError(f"{NAME} gave no token at login")
+            return str(answer["token"])
+
+        token = client.get_json(NAME, f"{self._base_url}/login", pick, self._login)
+        return {"Authorization": f"Bearer {token}"}
+
+
+def _slots(answer: Any) -> list[Slot]:
+    """The values of an answer; times without one are gaps."""
+    step_s = _step(answer)
+    pairs = [
+        (moment(row.get("point_time"), NAME), number_or_none(row.get("value")))
+        for row in rows_of(answer, "data", NAME)
+    ]
+    return [
+        Slot(start_s, start_s + step_s, g_per_kwh_from_lb_per_mwh(value))
+        for start_s, value in pairs
+        if value is not None
+    ]
+
+
+def _step(answer: Any) -> float:
+    """How long a value holds; an answer in another unit is refused."""
+    meta = answer.get("meta") if isinstance(answer, dict) else None
+    if not isinstance(meta, dict):
+        return 300.0
+    if meta.get("units", _UNIT) != _UNIT:
+        raise ProviderError(f"{NAME} answered in {meta['units']!r} where {_UNIT} is documented")
+    return number_or_none(meta.get("data_point_period_seconds")) or 300.0
