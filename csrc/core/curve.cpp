@@ -16,9 +16,14 @@ constexpr double kLevel = 0.02;       // powers closer than this are one level
 constexpr double kBeyondBoth = 0.06;  // a peak or dip stands out by this much
 constexpr double kFineBracket = 0.3;  // of the interval: wider brackets allow a straight line only
 constexpr double kMarkReach = 2.5;    // brackets between a step's place and the mark that made it
-constexpr double kQuietU = 0.6;
+constexpr double kClearly = 1.5;      // so many times as well explains a power clearly better
+constexpr double kQuietU = 0.4;
+constexpr double kLevelU = 0.05;
 constexpr double kStepU = 0.2;
-constexpr double kMixedU = 3.5;
+constexpr double kMatchedU = 0.05;    // the same where a stage's mark is the step
+constexpr double kMatchedBlur = 1.3;  // the powers beside it are known through brackets, too
+constexpr double kCoarseU = 4;        // the least of these, x (bracket / interval)^1.5
+constexpr double kMixedU = 3.2;
 constexpr double kMixedLeast = 0.1;
 constexpr double kBlurU = 1.1;         // two ends' brackets, each with any place as good, to 95 %
 constexpr double kWithin = 0.95;       // 95 % of a range in which any place is as good
@@ -26,7 +31,8 @@ constexpr double kUnseenU = 1.32;      // half-width per root of the variance of
 constexpr double kSampleU = 0.5;       // a gauge's edge, in periods x spread
 constexpr double kWindowU = 0.3;       // the same where the averaging window is longer
 constexpr double kWindowLeast = 0.15;  // of the power: what such a window may have levelled out
-constexpr double kShort = 2;           // updates: a shorter stretch is not resolved
+constexpr size_t kMostShares = 8;  // marks in one interval: with more of them any course is likely
+constexpr double kShort = 2;       // updates: a shorter stretch is not resolved
 
 double seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
 
@@ -81,22 +87,29 @@ const std::vector<CurveEvent>& Curve::events() const { return track_->events; }
 // Powers of the interval and of two on each side, as far as they are known without a break.
 struct Around {
   double power_w[5] = {};
-  int from = 2, to = 2;  // inclusive
+  double noise_w[5] = {};  // what the brackets of its two changes may make of a power
+  int from = 2, to = 2;    // inclusive
   bool has(int offset) const { return from <= 2 + offset && 2 + offset <= to; }
   double at(int offset) const { return power_w[2 + offset]; }
+  bool alike(int a, int b) const {
+    return std::abs(at(a) - at(b)) < noise_w[2 + a] + noise_w[2 + b];
+  }
 };
 
 static Around look_around(const std::vector<Knot>& knots, size_t interval) {
   Around around;
-  const auto power = [&](size_t i) {
-    return (knots[i + 1].energy_j - knots[i].energy_j) / seconds(knots[i + 1].t_ns - knots[i].t_ns);
+  const auto take = [&](size_t i, int place) {
+    const double width_s = seconds(knots[i + 1].t_ns - knots[i].t_ns);
+    const double power_w = (knots[i + 1].energy_j - knots[i].energy_j) / width_s;
+    around.power_w[place] = power_w;
+    around.noise_w[place] = power_w * (knots[i].half_s + knots[i + 1].half_s) / width_s;
   };
-  around.power_w[2] = power(interval);
+  take(interval, 2);
   for (size_t i = interval; around.from > 0 && i > 0 && has_power(knots[i - 1]); --i) {
-    around.power_w[--around.from] = power(i - 1);
+    take(i - 1, --around.from);
   }
   for (size_t i = interval + 1; around.to < 4 && i + 1 < knots.size() && has_power(knots[i]); ++i) {
-    around.power_w[++around.to] = power(i);
+    take(i, ++around.to);
   }
   return around;
 }
@@ -127,9 +140,18 @@ void Curve::bend(Shape& shape) const {
       const double reach =
           kMarkReach * half * std::max({left, power, right}) / std::abs(left - right);
       if (std::abs(at_s - into(mark)) <= reach) {
-        // The mark is that step. Its own place has no error, so the stamps' error is shared out.
+        // The mark is that step. Its own place has no error, so what two sides say of it differs by
+        // the stamps' errors: the side that is known better counts more.
         at_s = into(mark);
-        turn(at_s, e * left * at_s / (left * at_s + right * (w - at_s)));
+        const double rest_s = w - at_s;
+        const double before = squared(left * shape.half_start_s * (1 + at_s / w));
+        const double after = squared(right * shape.half_end_s * (1 + rest_s / w));
+        const double both = before + after, share = both > 0 ? after / both : 0.5;
+        shape.matched = true;
+        shape.blur_start_j = left * shape.half_start_s;
+        shape.blur_mark_j = both > 0 ? kMatchedBlur * std::sqrt(before * after / both) : 0;
+        shape.blur_end_j = right * shape.half_end_s;
+        turn(at_s, share * left * at_s + (1 - share) * (e - right * rest_s));
         return;
       }
     }
@@ -195,13 +217,42 @@ bool Curve::sharpen(Shape& shape) const {
   return true;
 }
 
-static Shape::Class classify(const Around& around, double noise_w, double spread_w) {
-  if (spread_w < noise_w) return Shape::Class::kQuiet;
+// The power is that of one neighbour, and the other one holds the step that leads to it. Whatever
+// marks lie in the interval, `shares` of it: none of them explains the power as well.
+static bool is_level(const Around& around, std::span<const double> shares) {
+  const double p = around.at(0);
+  const auto level = [&](int like, int other) {
+    if (!around.alike(0, like)) return false;
+    const double through = around.at(other), from = around.at(2 * other);
+    double to = around.at(like);
+    if (around.alike(like, 2 * like)) to = 0.5 * (to + around.at(2 * like));
+    const bool settled = around.alike(0, other) || around.alike(other, 2 * other);
+    if (!settled && (through - p) * (through - from) > 0) return false;
+    return std::all_of(shares.begin(), shares.end(), [&](double share) {
+      const double before = other < 0 ? share : 1 - share;
+      return kClearly * std::abs(p - to) <= std::abs(p - (from * before + to * (1 - before)));
+    });
+  };
+  return level(-1, 1) || level(1, -1);
+}
+
+Shape::Class Curve::classify(const Around& around, const Shape& shape) const {
+  if (shape.spread_w < 2 * *std::max_element(around.noise_w, around.noise_w + 5)) {
+    return Shape::Class::kQuiet;
+  }
   if (around.from > 0 || around.to < 4) return Shape::Class::kMixed;
+  double shares[kMostShares];
+  size_t count = 0;
+  auto mark = std::upper_bound(marks_.begin(), marks_.end(), shape.start_ns);
+  for (; mark != marks_.end() && *mark < shape.end_ns && count < kMostShares; ++mark) {
+    shares[count++] = seconds(*mark - shape.start_ns) / shape.width_s;
+  }
+  if (count < kMostShares && is_level(around, std::span(shares, count))) {
+    return Shape::Class::kLevel;
+  }
   const double p = around.at(0), left = around.at(-1), right = around.at(1);
   const bool between = (p - left) * (p - right) <= 0;
-  const bool settled =
-      std::abs(around.at(-2) - left) < noise_w && std::abs(around.at(2) - right) < noise_w;
+  const bool settled = around.alike(-2, -1) && around.alike(2, 1);
   return between && settled ? Shape::Class::kStep : Shape::Class::kMixed;
 }
 
@@ -263,13 +314,29 @@ Shape Curve::shape(size_t interval) const {
   }
   // A mean that many readings gave again and again runs straight.
   if (track_->window_ns < 0 && to.t_ns - from.t_ns > 2 * track_->interval_ns) return shape;
-  const double half = std::max(shape.half_start_s, shape.half_end_s);
-  shape.kind = classify(around, 4 * half * shape.most_w / shape.width_s, shape.spread_w);
+  shape.kind = classify(around, shape);
+  if (shape.kind == Shape::Class::kQuiet || shape.kind == Shape::Class::kLevel) return shape;
   if (shape.kind != Shape::Class::kMixed || !sharpen(shape)) bend(shape);
   return shape;
 }
 
 // -- one instant ---------------------------------------------------------------------------------
+
+// What the brackets of the interval's two changes leave open at a place within it.
+static double blur_at(const Shape& shape, double a, double power_w) {
+  const double w = shape.width_s;
+  if (shape.matched && shape.corners == 1) {
+    const double mark_s = shape.corner_s[0];
+    const auto between = [](double from, double to, double share) {
+      return from + (to - from) * share;
+    };
+    return a < mark_s ? between(shape.blur_start_j, shape.blur_mark_j, a / mark_s)
+                      : between(shape.blur_mark_j, shape.blur_end_j, (a - mark_s) / (w - mark_s));
+  }
+  const double from_start = shape.half_start_s * (w - a) / w, from_end = shape.half_end_s * a / w;
+  const bool straight = shape.kind == Shape::Class::kQuiet || shape.kind == Shape::Class::kLevel;
+  return power_w * (straight ? std::hypot(from_start, from_end) : from_start + from_end);
+}
 
 // Widens an edge by what its interval leaves open.
 void Curve::bound(Edge& edge, const Shape& shape) const {
@@ -283,18 +350,25 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
   const double limit = std::max(track.limit_w, power);
   const double low = std::max(0.0, e - limit * rest), high = std::min(limit * a, e);
   double down = 0, up = 0, hard_down = value - low, hard_up = high - value;
+  const double half = std::max(shape.half_start_s, shape.half_end_s);
+  const double coarse = kCoarseU * std::pow(std::min(2 * half / w, 1.0), 1.5);
+  const double step_u = shape.matched ? kMatchedU : kStepU;
   switch (shape.kind) {
     case Shape::Class::kQuiet:
-      down = up = kQuietU * shape.spread_w * h;
+      down = up = std::max(kQuietU, coarse) * shape.spread_w * h;
+      break;
+    case Shape::Class::kLevel:
+      down = up = std::max(kLevelU, coarse) * shape.spread_w * h;
       break;
     case Shape::Class::kStep:
-      down = up = kStepU * shape.spread_w * h;
+      down = up = std::max(step_u, coarse) * shape.spread_w * h;
       break;
     case Shape::Class::kMixed: {
       const double most = std::max(track.most_w, shape.most_w);
       const double lo = std::max(track.least_w * a, e - most * rest);
       const double hi = std::min(most * a, e - track.least_w * rest);
-      const double cap = kMixedU * std::max(shape.spread_w, kMixedLeast * shape.most_w) * h;
+      const double cap =
+          (kMixedU + coarse) * std::max(shape.spread_w, kMixedLeast * shape.most_w) * h;
       down = std::clamp(kWithin * (value - lo), 0.0, cap);
       up = std::clamp(kWithin * (hi - value), 0.0, cap);
       break;
@@ -326,9 +400,8 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
       break;
     }
   }
-  const double half = shape.half_start_s + (shape.half_end_s - shape.half_start_s) * a / w;
   // A counter's change that is misplaced takes its energy along, a power only what differs.
-  const double blur_j = kBlurU * half * (model ? shape.spread_w : shape.most_w);
+  const double blur_j = kBlurU * blur_at(shape, a, model ? shape.spread_w : shape.most_w);
   if (model && shape.spread_w == 0) hard_down = hard_up = 0;
   edge.down_j = static_cast<float>(down);
   edge.up_j = static_cast<float>(up);
@@ -411,10 +484,11 @@ Stretch Curve::stretch(const Edge& from, const Edge& to, double duration_s) cons
   // changes' own brackets do not, but within one interval.
   const bool hard = duration_s < kShort * seconds(std::max(track.period_ns, track.interval_ns));
   const double blur = double{from.blur_j} + to.blur_j;
+  const double quantum_j = track.step_w * duration_s;  // a reading's own, all to one side
   if (!hard) {
     const double blur_j = same ? blur : std::hypot(from.blur_j, to.blur_j);
-    result.down_j = std::hypot(double{to.down_j} + from.up_j, blur_j);
-    result.up_j = std::hypot(double{to.up_j} + from.down_j, blur_j);
+    result.down_j = std::hypot(double{to.down_j} + from.up_j, blur_j) + quantum_j;
+    result.up_j = std::hypot(double{to.up_j} + from.down_j, blur_j) + quantum_j;
     return result;
   }
   // Too short to be seen: any power that the device can reach, as far as the readings allow it.

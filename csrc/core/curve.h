@@ -13,6 +13,7 @@
 namespace pyprof {
 
 struct Track;
+struct Around;
 
 // Something that happened to a channel, found while its curve was built.
 struct CurveEvent {
@@ -69,6 +70,7 @@ struct Shape {
   double start_w = 0, slope_w = 0;  // gauges: power at the beginning, and its change up to the end
   enum class Class : uint8_t {
     kQuiet,
+    kLevel,
     kStep,
     kMixed,
     kBridged,
@@ -78,6 +80,8 @@ struct Shape {
   double spread_w = 0;                      // of the five interval powers around
   double most_w = 0;                        // highest of the three in the middle
   double half_start_s = 0, half_end_s = 0;  // half brackets of the two changes
+  bool matched = false;                     // a stage's mark is the one step in the interval
+  double blur_start_j = 0, blur_mark_j = 0, blur_end_j = 0;  // then, for the brackets
 
   double at(double into_s) const;
 };
@@ -120,6 +124,7 @@ class Curve {
 
  private:
   Shape shape(size_t interval) const;
+  Shape::Class classify(const Around& around, const Shape& shape) const;
   void bend(Shape& shape) const;
   bool sharpen(Shape& shape) const;
   void bound(Edge& edge, const Shape& shape) const;

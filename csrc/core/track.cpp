@@ -68,7 +68,7 @@ class Builder {
     track_.period_ns = period_ns;
     track_.window_ns = channel.window_ns;
     track_.limit_w = channel.limit_w > 0 ? channel.limit_w : kAssumedLimitW;
-    if (channel.kind == Kind::kCounter) track_.quantum_j = channel.unit;
+    (channel.kind == Kind::kCounter ? track_.quantum_j : track_.step_w) = channel.unit;
   }
   void add(const Frame& frame);
   Track finish();
@@ -197,9 +197,16 @@ std::pair<int64_t, double> Builder::place(const Change& change) const {
     low = std::max(low, change.first_new_ns - period);
     if (at < low || (change.flags & kGap) != 0) at = low + (change.first_new_ns - low) / 2;
   }
-  double half = seconds(std::max(at - low, change.first_new_ns - at));
-  if (spread_ns_ > 0) half = std::min(half, 2 * kSigmasPerSpread * seconds(spread_ns_));
-  return {at, half};
+  const double after = seconds(change.first_new_ns - at);
+  double before = seconds(at - low);
+  if (spread_ns_ > 0) {
+    // A change that came before it was expected lies in the tail of what was predicted, whose mean
+    // is the estimate: 95 % of it lie within three times its distance from the end.
+    const double sigma = kSigmasPerSpread * seconds(spread_ns_);
+    before = std::min({before, std::max(2 * after, 0.5 * sigma), 2 * sigma});
+    return {at, std::max(before, std::min(after, 2 * sigma))};
+  }
+  return {at, std::max(before, after)};
 }
 
 // What `step` takes as the highest plausible difference; 0 where no limit is known.

@@ -45,6 +45,7 @@ struct Track {
   int64_t interval_ns = 0;          // between reads, 0: unknown
   int64_t window_ns = 0;            // gauges: averaging window
   double quantum_j = 0;             // counters
+  double step_w = 0;                // gauges: one count
   double limit_w = 0;               // no plausible power is higher
   double low_w = 0, high_w = 0;     // plausible powers, from the powers seen
   double least_w = 0, most_w = 0;   // the same with those too short to be seen

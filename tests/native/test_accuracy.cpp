@@ -6,112 +6,21 @@
 
 #include "check.h"
 #include "core/curve.h"
+#include "loads.h"
 #include "simulate.h"
 
 using namespace pyprof;
+using simulate::choose_stages;
 using simulate::Load;
+using simulate::make_load;
+using simulate::Moment;
 using simulate::ns;
+using simulate::Score;
 
 namespace {
 
 constexpr double kRunS = 80;
 constexpr double kFromS = 5, kToS = kRunS + 1;
-
-Load make_load(const std::string& kind, check::Random& random) {
-  Load load;
-  const auto full = [&] { return load.end_s() >= kRunS + 10; };
-  const double period_s = random.uniform(0.15, 3);
-  while (!full()) {
-    if (kind == "constant") {
-      load.hold(kRunS + 10, 250);
-    } else if (kind == "square") {
-      load.hold(period_s / 2, 100);
-      load.hold(period_s / 2, 600);
-    } else if (kind == "square 1 Hz") {
-      load.hold(0.5, 100);
-      load.hold(0.5, 600);
-    } else if (kind == "ramp") {
-      load.hold(0.01, 100 + 5 * std::fmod(load.end_s(), 60));
-    } else if (kind == "levels") {
-      load.hold(random.uniform(0.3, 3), random.uniform(80, 700));
-    } else if (kind == "isolated") {
-      load.hold(random.uniform(1, 3), 60);
-      load.hold(random.uniform(0.3, 2), random.uniform(300, 420));
-    } else if (kind == "training") {
-      load.hold(0.10 * random.uniform(0.9, 1.1), 250);
-      load.hold(0.12 * random.uniform(0.9, 1.1), 420);
-      load.hold(0.18 * random.uniform(0.9, 1.1), 650);
-    } else if (kind == "telegraph") {
-      load.hold(random.exponential(0.3), 100);
-      load.hold(random.exponential(0.3), 600);
-    } else if (kind == "bursts") {
-      load.hold(random.exponential(0.3), 100);
-      load.hold(random.exponential(0.05), 600);
-    }
-  }
-  return load;
-}
-
-struct Stage {
-  double from_s, to_s;
-};
-
-// Stages of about this length, a little apart; at changes of power, or anywhere.
-std::vector<Stage> choose_stages(const Load& load, double length_s, bool coincident,
-                                 check::Random& random) {
-  std::vector<Stage> stages;
-  const auto& corners = load.corners_s();
-  double t = 6;
-  while (t + 2 * length_s < kRunS) {
-    double from = t + random.uniform(0, 0.5);
-    double to = from + length_s * random.uniform(0.9, 1.1);
-    if (coincident && corners.size() > 3) {
-      from = *std::lower_bound(corners.begin(), corners.end(), from);
-      to = *std::lower_bound(corners.begin(), corners.end(), to);
-      if (to <= from) to = *std::upper_bound(corners.begin(), corners.end(), from);
-    }
-    if (to > kRunS) break;
-    stages.push_back({from, to});
-    t = to + random.uniform(0, 0.3);
-  }
-  return stages;
-}
-
-struct Score {
-  std::vector<double> errors;  // percent
-  std::vector<double> widths;  // half, percent
-  size_t inside = 0;
-  double sum = 0;
-
-  void add(double truth_j, const Estimate& estimate) {
-    const double error = 100 * (estimate.energy_j - truth_j) / truth_j;
-    errors.push_back(std::abs(error));
-    widths.push_back(50 * (estimate.down_j + estimate.up_j) / truth_j);
-    sum += error;
-    const double slack = 1e-9 * truth_j;
-    inside += estimate.energy_j - estimate.down_j <= truth_j + slack &&
-              truth_j <= estimate.energy_j + estimate.up_j + slack;
-  }
-  double quantile(double share) {
-    std::sort(errors.begin(), errors.end());
-    return errors[static_cast<size_t>(share * static_cast<double>(errors.size() - 1))];
-  }
-  double bias() const { return sum / static_cast<double>(errors.size()); }
-  double width() const {
-    double total = 0;
-    for (const double width : widths) total += width;
-    return total / static_cast<double>(widths.size());
-  }
-  double coverage() const {
-    return 100.0 * static_cast<double>(inside) / static_cast<double>(errors.size());
-  }
-  void append(const Score& other) {
-    errors.insert(errors.end(), other.errors.begin(), other.errors.end());
-    widths.insert(widths.end(), other.widths.begin(), other.widths.end());
-    inside += other.inside;
-    sum += other.sum;
-  }
-};
 
 const char* const kLoads[] = {"constant", "square",   "square 1 Hz", "ramp",  "levels",
                               "isolated", "training", "telegraph",   "bursts"};
@@ -127,17 +36,17 @@ Score run(const std::string& kind, double length_s, bool coincident, uint64_t se
   Score score;
   for (int round = 0; round < rounds; ++round) {
     check::Random random(seed + static_cast<uint64_t>(round) * 7919);
-    const Load load = make_load(kind, random);
+    const Load load = make_load(kind, kRunS + 10, 0.1, random);
     const Watched watched = watch(load, random);
-    const auto stages = choose_stages(load, length_s, coincident, random);
+    const auto stages = choose_stages(load, length_s, coincident, 6, kRunS, random);
     std::vector<int64_t> marks;
-    for (const Stage& stage : stages) {
+    for (const Moment& stage : stages) {
       marks.push_back(ns(stage.from_s));
       marks.push_back(ns(stage.to_s));
     }
     std::sort(marks.begin(), marks.end());
     const Curve curve(watched.channel, {watched.frame}, ns(kFromS), ns(kToS), marks);
-    for (const Stage& stage : stages) {
+    for (const Moment& stage : stages) {
       score.add(load.between(stage.from_s, stage.to_s),
                 curve.between(ns(stage.from_s), ns(stage.to_s)));
     }
