@@ -231,7 +231,7 @@ def _of_mass(args: argparse.Namespace, ids: Sequence[str] | None) -> Answer:
 
 def _load(path: str) -> Recording:
     """The recording of that name."""
-    from pyprof.recording import load
+    from pyprof.loading import load
 
     return load(path)
 

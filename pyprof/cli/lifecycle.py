@@ -122,7 +122,7 @@ def _account(args: argparse.Namespace, table: Mapping[str, Any], path: str) -> i
 
 def _load(path: str) -> Any:
     """The report of a recording, which can say when its energy was used."""
-    from pyprof.recording import load
+    from pyprof.loading import load
 
     return load(path).report()
 
