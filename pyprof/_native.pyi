@@ -237,6 +237,14 @@ def make_frame(
 ) -> bytes:
     """A frame of changes given as columns; ``first_flags`` are those of its first change."""
 
+def make_marks(
+    *,
+    seq: int,
+    names: Sequence[tuple[int, str]],
+    marks: Sequence[tuple[int, int, int, int, int]],
+) -> bytes:
+    """A frame of marks: (1 begin or 2 end, t_ns, token, token of the parent, index of the name)."""
+
 def roll_up(
     channel: Channel, frames: bytes, from_ns: int, grain_ns: int, until_ns: int, last: bool
 ) -> tuple[

@@ -264,12 +264,13 @@ def open_envelope(data: bytes, magic: bytes) -> tuple[int, bytes]:
     return owner, content
 
 
-def envelope_size(data: bytes, at: int) -> int:
-    """Length of the envelope that begins at ``at``, 0 if none does."""
-    if data[at : at + 4] not in _ENVELOPES or at + _ENVELOPE.size > len(data):
+def piece_size(beginning: bytes, room: int) -> int:
+    """Length of the frame or envelope that begins so, if ``room`` holds it; else 0."""
+    least = {b"PYF1": 64, **dict.fromkeys(_ENVELOPES, _ENVELOPE.size)}.get(beginning[:4])
+    if least is None or len(beginning) < _FRAME_HEAD.size:
         return 0
-    size = _FRAME_HEAD.unpack_from(data, at)[1]
-    return size if _ENVELOPE.size <= size <= len(data) - at else 0
+    size = int(_FRAME_HEAD.unpack_from(beginning)[1])
+    return size if least <= size <= min(room, _MOST_INFLATED) else 0
 
 
 def unpack(data: bytes) -> bytes:

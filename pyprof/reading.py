@@ -76,9 +76,9 @@ def _shelve(
     return MemoryShelf(sound, rolled), damaged
 
 
-def _thinned(meta: Mapping[str, str]) -> frozenset[int]:
+def _thinned(meta: Mapping[str, str]) -> Mapping[int, int]:
     kept = Tally.parse(meta.get(KEY, ""))
-    return frozenset() if kept is None else frozenset(kept.thinned)
+    return {} if kept is None else kept.thinned
 
 
 def _channels(reader: rows.Reader, name: str, kept: str | None) -> tuple[_native.Channel, ...]:

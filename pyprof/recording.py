@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -34,8 +34,8 @@ class Recording:
     incidents: tuple[Incident, ...]
     stats: Mapping[str, float]
     findings: tuple[Incident, ...] = ()
-    #: Channels whose older readings were given up for their roll-ups.
-    thinned: frozenset[int] = frozenset()
+    #: Of channels whose older readings were given up for roll-ups: how many.
+    thinned: Mapping[int, int] = field(default_factory=dict)
     live: bool = False
     defects: tuple[str, ...] = ()
 

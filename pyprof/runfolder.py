@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pyprof
 from pyprof import _native, container, forks, host
+from pyprof.copying import fill
 from pyprof.errors import PyprofError, RecordingError, UsageError
-from pyprof.layout import SAMPLER, STAGES, Process, mark_row, process_row, sealed
+from pyprof.layout import SAMPLER, STAGES, VERSION, Process, mark_row, process_row, sealed
 from pyprof.loading import (
     FOLDER_SUFFIX,
     NODE_FILE,
@@ -298,8 +299,13 @@ def _may_change(folder: Path) -> bool:
 def _copy(node: Path, joined: Recording, target: sqlite3.Connection) -> None:
     """The sampler's file as it is, with the other processes and their marks after its own."""
     with opened(node) as source:
+        older = source.execute("PRAGMA user_version").fetchone()[0] < VERSION
         source.execute("ROLLBACK")  # the copy reads in a transaction of its own
-        source.backup(target)
+        if not older:
+            source.backup(target)
+    if older:
+        fill(target, joined)
+        return
     sampler = joined.process.id
     with container.transaction(target):
         others = [p for p in joined.processes if p.id != sampler]

@@ -121,7 +121,8 @@ def insert_identity(connection: sqlite3.Connection, t_ns: int) -> None:
     tables = {
         table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in _INVENTORY
     }
-    data = envelop(IDENTITY_MAGIC, 0, json.dumps({"t_ns": t_ns, **tables}).encode())
+    content = json.dumps({"schema": VERSION, "t_ns": t_ns, **tables}).encode()
+    data = envelop(IDENTITY_MAGIC, 0, content)
     connection.execute("INSERT INTO identity VALUES(NULL,?,?)", (t_ns, data))
 
 

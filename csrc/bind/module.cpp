@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <stdexcept>
+#include <utility>
 
 #include "bind/stage.h"
 #include "core/account.h"
@@ -345,6 +346,11 @@ py::bytes join(const py::bytes& bytes, size_t most) {
                        [](const Frame& a, const Frame& b) { return a.first_seq < b.first_seq; });
       Frame joined = std::move(frames.front());
       for (size_t i = 1; i < frames.size(); ++i) {
+        if (frames[i].first_seq != joined.first_seq + joined.changes.size()) {
+          // Changes are missing between: their numbers must show it.
+          encode_parts(std::exchange(joined, std::move(frames[i])), most, out);
+          continue;
+        }
         joined.changes.insert(joined.changes.end(), frames[i].changes.begin(),
                               frames[i].changes.end());
         if (frames[i].pulse.last_read_ns >= joined.pulse.last_read_ns) {
@@ -374,6 +380,21 @@ py::bytes make_frame(uint32_t channel, uint64_t first_seq, const std::vector<int
   }
   std::vector<uint8_t> out;
   encode_frame(frame, out);
+  return to_bytes(out);
+}
+
+// (kind, t_ns, token, parent, name)
+using MarkRow = std::tuple<uint8_t, int64_t, uint64_t, uint64_t, uint32_t>;
+
+py::bytes make_marks(uint64_t seq, std::vector<std::pair<uint32_t, std::string>> names,
+                     const std::vector<MarkRow>& marks) {
+  MarkFrame frame{seq, std::move(names), {}};
+  for (const auto& [kind, t_ns, token, parent, name] : marks) {
+    const auto known = kind == 1 ? Mark::Kind::kBegin : Mark::Kind::kEnd;
+    frame.marks.push_back({known, 0, Phase::kUnset, t_ns, token, parent, name});
+  }
+  std::vector<uint8_t> out;
+  encode_marks(frame, out);
   return to_bytes(out);
 }
 
@@ -490,6 +511,8 @@ void bind_account(py::module_& module) {
              py::arg("last_old_ns"), py::arg("first_new_ns"), py::arg("at_ns"), py::arg("raw"),
              py::arg("first_flags"), py::arg("last_read_ns"), py::arg("period_ns"),
              py::arg("interval_ns"));
+  module.def("make_marks", &make_marks, py::kw_only(), py::arg("seq"), py::arg("names"),
+             py::arg("marks"));
   module.def("roll_up", &roll, py::arg("channel"), py::arg("frames"), py::arg("from_ns"),
              py::arg("grain_ns"), py::arg("until_ns"), py::arg("last"));
   py::class_<Account>(module, "Account", py::is_final(),
