@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pyprof.carbon import Scenario, footprint
     from pyprof.energy import EnergyReport
     from pyprof.errors import PyprofError
+    from pyprof.loading import load
     from pyprof.profiler import Profiler
-    from pyprof.recording import load
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,7 @@ _HOMES = {
     "PyprofError": "pyprof.errors",
     "Scenario": "pyprof.carbon",
     "footprint": "pyprof.carbon",
-    "load": "pyprof.recording",
+    "load": "pyprof.loading",
     "stage": "pyprof.stages",
 }
 

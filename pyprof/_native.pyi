@@ -219,8 +219,43 @@ class Sampler:
 def frame_info(frames: bytes) -> list[tuple[int, int, int, int, int]]:
     """Of each whole frame: (channel, first_seq, count, first stamp ns, last read ns)."""
 
-def join_frames(frames: bytes) -> bytes:
-    """The same changes with one frame per channel, in order of time: what a sealed block holds."""
+def join_frames(frames: bytes, most: int = 4096) -> bytes:
+    """The same changes, per channel in frames of at most ``most``: what a sealed block holds."""
+
+def make_frame(
+    *,
+    channel: int,
+    first_seq: int,
+    last_old_ns: Sequence[int],
+    first_new_ns: Sequence[int],
+    at_ns: Sequence[int],
+    raw: Sequence[int],
+    first_flags: int,
+    last_read_ns: int,
+    period_ns: int,
+    interval_ns: int,
+) -> bytes:
+    """A frame of changes given as columns; ``first_flags`` are those of its first change."""
+
+def make_marks(
+    *,
+    seq: int,
+    names: Sequence[tuple[int, str]],
+    marks: Sequence[tuple[int, int, int, int, int]],
+) -> bytes:
+    """A frame of marks: (1 begin or 2 end, t_ns, token, token of the parent, index of the name)."""
+
+def roll_up(
+    channel: Channel, frames: bytes, from_ns: int, grain_ns: int, until_ns: int, last: bool
+) -> tuple[
+    list[tuple[int, int, float | None, float | None, float, float, float]],
+    list[tuple[int, str, int, str]],
+]:
+    """Whole grains as far as the readings are settled; ``last``: everything up to ``until_ns``.
+
+    First (from ns, to ns, energy J, peak W, covered s, lost J, variance J2), then what was found
+    in that time: (t_ns, kind, count, text).
+    """
 
 # -- accounting ----------------------------------------------------------------------------------
 
@@ -233,6 +268,14 @@ class Account:
     ) -> None: ...
     def add_frames(self, frames: bytes) -> None: ...
     def add_marks(self, process: int, marks: bytes, shift_ns: int = 0) -> None: ...
+    def add_rolls(
+        self,
+        channel: int,
+        rolls: Sequence[tuple[int, int, float | None, float | None, float, float, float]],
+    ) -> None:
+        """Roll-ups (as of ``roll_up``, sorted) that stand for the readings of their time."""
+    def times_ns(self) -> list[int]:
+        """Every moment within the run at which a stage begins or ends, and the run; sorted."""
     def solve(self) -> dict[str, Any]:
         """Keys: energy_j, low_j, high_j, channels (list of dict or None), stages (list of dict with
         path, phase, count, processes, duration_s, wall_s, energy_j, low_j, high_j, self_energy_j,

@@ -11,6 +11,7 @@ from pyprof.energy import Channel, EnergyReport, Event, Overhead, Run, Stage, To
 from pyprof.errors import RecordingError
 from pyprof.layout import Incident
 from pyprof.recording import Recording
+from pyprof.selection import Selection, select
 
 UNMEASURED = "unmeasured"
 
@@ -25,7 +26,8 @@ def report(
     """Joules per stage and channel of the recording, or of a part of it."""
     start_ns = recording.start_ns if start_ns is None else start_ns
     end_ns = max(recording.end_ns if end_ns is None else end_ns, start_ns)
-    solved = account(recording, start_ns, end_ns, phase or recording.phase).solve()
+    made, chosen = account(recording, start_ns, end_ns, phase or recording.phase)
+    solved = made.solve()
     channels = tuple(_channels(recording.channels, solved["channels"]))
     return EnergyReport(
         pyprof_version=pyprof.__version__,
@@ -34,22 +36,34 @@ def report(
         channel_rows=channels,
         stage_rows=tuple(_stage(row, channels) for row in solved["stages"]),
         total=_total(solved, channels),
-        events=_events(recording, solved, start_ns),
+        events=_events(recording, chosen, solved, start_ns),
         overhead=_overhead(recording),
     )
 
 
-def account(recording: Recording, start_ns: int, end_ns: int, phase: str) -> _native.Account:
-    """The native account with everything of the recording in it."""
+def account(
+    recording: Recording,
+    start_ns: int,
+    end_ns: int,
+    phase: str,
+    times_ns: Sequence[int] = (),
+) -> tuple[_native.Account, Selection]:
+    """The native account with all that it needs of the recording in it.
+
+    ``times_ns`` are moments that will be asked for beside those of the marks.
+    """
     try:
         made = _native.Account(recording.channels, start_ns, end_ns, phase)
     except ValueError as error:
         raise RecordingError(f"{recording.path or 'the recording'} is damaged: {error}") from None
-    for frames in recording.frames():
-        made.add_frames(frames)
     for process, marks in recording.marks:
         made.add_marks(process, marks, recording.shift_ns(process))
-    return made
+    chosen = select(recording, sorted({*made.times_ns(), *times_ns}))
+    for frames in chosen.frames:
+        made.add_frames(frames)
+    for channel, rolls in chosen.rolls.items():
+        made.add_rolls(channel, rolls)
+    return made, chosen
 
 
 def _run(recording: Recording, start_ns: int, end_ns: int) -> Run:
@@ -142,20 +156,21 @@ def _sums(parts: Iterable[tuple[str, float | None]]) -> dict[str, float]:
     return sums
 
 
-def _events(recording: Recording, solved: Mapping[str, Any], start_ns: int) -> tuple[Event, ...]:
+def _events(
+    recording: Recording, chosen: Selection, solved: Mapping[str, Any], start_ns: int
+) -> tuple[Event, ...]:
     found = [
         Incident(t_ns, kind, channel, count, text)
         for channel, t_ns, kind, count, text in solved["events"]
     ]
-    notes = [Incident(start_ns, "note", -1, 1, text) for text in _defects(recording, solved)]
-    events = [
-        _event(recording, incident, start_ns) for incident in (*recording.incidents, *found, *notes)
-    ]
+    defects = (*recording.defects, *chosen.defects, *_damage(solved))
+    notes = [Incident(start_ns, "note", -1, 1, text) for text in defects]
+    incidents = (*recording.incidents, *chosen.findings, *found, *notes)
+    events = [_event(recording, incident, start_ns) for incident in incidents]
     return tuple(sorted(events, key=lambda event: event.t_s))
 
 
-def _defects(recording: Recording, solved: Mapping[str, Any]) -> Iterable[str]:
-    yield from recording.defects
+def _damage(solved: Mapping[str, Any]) -> Iterable[str]:
     if solved["damaged_bytes"]:
         yield f"{solved['damaged_bytes']} damaged bytes of readings or stages were left out"
 

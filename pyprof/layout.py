@@ -13,12 +13,17 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 from pyprof import _native
+from pyprof.energy import Source
 
 APPLICATION_ID = 0x50595046  # "PYPF"
-VERSION = 1
+#: 1: no checksums on meta, source, block, event and stats; counts of rows only at the end;
+#: roll-ups of minutes that a report can't rest on. 2: what this module describes.
+VERSION = 2
 PAGE_BYTES = 16384
 #: Changes of one channel that a sealed block holds at most; about 12 KiB, so it fits a page.
 BLOCK_CHANGES = 2000
+#: What fits one page beside SQLite's own bytes, so that a scan finds it in one piece.
+MOST_IN_PAGE = PAGE_BYTES - 64
 
 #: How many channels the inventory has, in ``meta``.
 CHANNELS_KEY = "channels"
@@ -27,28 +32,34 @@ SAMPLER = "sampler"
 STAGES = "stages"
 
 SCHEMA = """
-CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT, crc INTEGER) WITHOUT ROWID;
 CREATE TABLE process(id INTEGER PRIMARY KEY, role TEXT, pid INTEGER, host TEXT, boot_id TEXT,
   machine_id TEXT, command TEXT, argv TEXT, phase TEXT, mono_ns INTEGER, boot_ns INTEGER,
   wall_ns INTEGER, offset_ns INTEGER, start_ns INTEGER, end_ns INTEGER, exit_status INTEGER,
   signal INTEGER, complete INTEGER, crc INTEGER);
 CREATE TABLE source(idx INTEGER PRIMARY KEY, name TEXT, available INTEGER, reason TEXT,
-  remedy TEXT);
+  remedy TEXT, crc INTEGER);
 CREATE TABLE channel(idx INTEGER PRIMARY KEY, sampled INTEGER, id TEXT, domain TEXT, device TEXT,
   uuid TEXT, parent TEXT, source TEXT, scope TEXT, quality TEXT, method TEXT, reason TEXT,
   counted INTEGER, kind TEXT, unit REAL, range INTEGER, limit_w REAL, tolerance REAL,
   low_ratio REAL, high_ratio REAL, window_ns INTEGER, period_ns INTEGER, crc INTEGER);
+CREATE TABLE identity(id INTEGER PRIMARY KEY, t_ns INTEGER, data BLOB);
 CREATE TABLE tail(seq INTEGER PRIMARY KEY, t_ns INTEGER, data BLOB);
 CREATE TABLE block(id INTEGER PRIMARY KEY, channel INTEGER, first_seq INTEGER, count INTEGER,
-  first_ns INTEGER, last_ns INTEGER);
+  first_ns INTEGER, last_ns INTEGER, crc INTEGER);
 CREATE TABLE block_data(id INTEGER PRIMARY KEY, data BLOB);
 CREATE TABLE rollup(channel INTEGER, grain_s INTEGER, start_ns INTEGER, energy_j REAL,
-  peak_w REAL, covered_s REAL, crc INTEGER, PRIMARY KEY(channel, grain_s, start_ns)) WITHOUT ROWID;
+  peak_w REAL, covered_s REAL, lost_j REAL, variance_j2 REAL, crc INTEGER,
+  PRIMARY KEY(channel, grain_s, start_ns)) WITHOUT ROWID;
+CREATE TABLE finding(id INTEGER PRIMARY KEY, t_ns INTEGER, kind TEXT, channel INTEGER,
+  count INTEGER, text TEXT, crc INTEGER);
 CREATE TABLE mark(id INTEGER PRIMARY KEY, process INTEGER, seq INTEGER, t_ns INTEGER, data BLOB);
 CREATE TABLE event(id INTEGER PRIMARY KEY, t_ns INTEGER, kind TEXT, channel INTEGER,
-  count INTEGER, text TEXT);
-CREATE TABLE stats(name TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;
+  count INTEGER, text TEXT, crc INTEGER);
+CREATE TABLE stats(name TEXT PRIMARY KEY, value REAL, crc INTEGER) WITHOUT ROWID;
 """
+#: Tables that schema 1 did not have.
+LATER_TABLES = frozenset({"identity", "finding"})
 
 CHANNEL_TEXTS = (
     "id",
@@ -76,10 +87,13 @@ CHANNEL_FIELDS = (
     "period_ns",
 )
 
-_ENVELOPE = struct.Struct("<4sIIII")  # magic, whole length, CRC-32 of the rest, channel, raw length
-_ENVELOPE_MAGIC = b"PYZ1"
+_ENVELOPE = struct.Struct("<4sIIII")  # magic, whole length, CRC-32 of the rest, owner, raw length
+BLOCK_MAGIC = b"PYZ1"  # readings; the owner is the channel
+STAGES_MAGIC = b"PYS1"  # marks; the owner is the process
+IDENTITY_MAGIC = b"PYI1"  # the inventory as JSON; the owner is 0
+_ENVELOPES = (BLOCK_MAGIC, STAGES_MAGIC, IDENTITY_MAGIC)
 _FRAME_HEAD = struct.Struct("<4sI")
-_MOST_INFLATED = 16 << 20
+_MOST_INFLATED = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +135,7 @@ class Incident:
 class Block:
     """Header of a sealed block."""
 
+    id: int
     channel: int
     first_seq: int
     count: int
@@ -138,6 +153,15 @@ class Rollup:
     energy_j: float | None
     peak_w: float | None
     covered_s: float
+    #: What may have been used unseen and is not in the energy.
+    lost_j: float
+    #: Of what a gauge that looks away has not seen.
+    variance_j2: float
+
+    @property
+    def end_ns(self) -> int:
+        """The end of its time."""
+        return self.start_ns + self.grain_s * 1_000_000_000
 
 
 PROCESS_COLUMNS = tuple(field.name for field in fields(Process))
@@ -148,19 +172,32 @@ def row_crc(values: Sequence[Any]) -> int:
     return zlib.crc32(json.dumps(list(values), separators=(",", ":"), ensure_ascii=True).encode())
 
 
-def process_row(process: Process) -> tuple[Any, ...]:
-    """The row of ``process``, its checksum last."""
-    values = (*astuple(process)[:-1], int(process.complete))
+def sealed(*values: Any) -> tuple[Any, ...]:
+    """A row with its checksum last."""
     return (*values, row_crc(values))
+
+
+def process_row(process: Process) -> tuple[Any, ...]:
+    """The row of ``process``."""
+    return sealed(*astuple(process)[:-1], int(process.complete))
 
 
 def channel_row(index: int, sampled: bool, channel: _native.Channel) -> tuple[Any, ...]:
-    """The row of ``channel``, its checksum last."""
+    """The row of ``channel``."""
     given = {name: getattr(channel, name) for name in CHANNEL_FIELDS}
     given["counted"] = int(channel.counted)
     given["range"] = channel.range if channel.range < 1 << 63 else channel.range - (1 << 64)
-    values = (index, int(sampled), *given.values())
-    return (*values, row_crc(values))
+    return sealed(index, int(sampled), *given.values())
+
+
+def source_row(index: int, source: Source) -> tuple[Any, ...]:
+    """The row of ``source``."""
+    return sealed(index, source.name, int(source.available), source.reason, source.remedy)
+
+
+def incident_row(number: int, incident: Incident) -> tuple[Any, ...]:
+    """The row of an event or a finding."""
+    return sealed(number, *astuple(incident))
 
 
 def channel_of(values: Sequence[Any]) -> _native.Channel:
@@ -171,10 +208,19 @@ def channel_of(values: Sequence[Any]) -> _native.Channel:
     return _native.Channel(**given)
 
 
+def block_row(block: Block) -> tuple[Any, ...]:
+    """The row of a block's header."""
+    return sealed(*astuple(block))
+
+
 def rollup_row(rollup: Rollup) -> tuple[Any, ...]:
-    """The row of ``rollup``, its checksum last."""
-    values = astuple(rollup)
-    return (*values, row_crc(values))
+    """The row of ``rollup``."""
+    return sealed(*astuple(rollup))
+
+
+def mark_row(process: int, seq: int, t_ns: int | None, frame: bytes) -> tuple[Any, ...]:
+    """The row of a frame of marks, which says in itself whose it is."""
+    return (None, process, seq, t_ns, envelop(STAGES_MAGIC, process, frame))
 
 
 def split_frames(joined: bytes) -> Iterator[bytes]:
@@ -194,25 +240,39 @@ def pack(frame: bytes, channel: int) -> bytes:
     Both forms begin with a magic, a length and a checksum, so that a scan of a broken file for
     either magic finds the block again.
     """
-    body = zlib.compress(frame, 1)
-    size = _ENVELOPE.size + len(body)
-    if size >= len(frame):
-        return frame
-    rest = struct.pack("<II", channel, len(frame)) + body
-    return struct.pack("<4sII", _ENVELOPE_MAGIC, size, zlib.crc32(rest)) + rest
+    inside = envelop(BLOCK_MAGIC, channel, frame)
+    return inside if len(inside) < len(frame) else frame
+
+
+def envelop(magic: bytes, owner: int, content: bytes) -> bytes:
+    """``content`` deflated, with its owner and a checksum of both."""
+    rest = struct.pack("<II", owner, len(content)) + zlib.compress(content, 1)
+    return struct.pack("<4sII", magic, len(rest) + 12, zlib.crc32(rest)) + rest
+
+
+def open_envelope(data: bytes, magic: bytes) -> tuple[int, bytes]:
+    """Owner and content of an envelope of that magic; what is damaged raises ValueError."""
+    if len(data) < _ENVELOPE.size:
+        raise ValueError("cut short")
+    found, size, crc, owner, raw = _ENVELOPE.unpack_from(data)
+    if found != magic or size != len(data) or raw > _MOST_INFLATED or zlib.crc32(data[12:]) != crc:
+        raise ValueError("damaged")
+    inflater = zlib.decompressobj()
+    content = inflater.decompress(data[_ENVELOPE.size :], raw)
+    if len(content) != raw:
+        raise ValueError("damaged")
+    return owner, content
+
+
+def piece_size(beginning: bytes, room: int) -> int:
+    """Length of the frame or envelope that begins so, if ``room`` holds it; else 0."""
+    least = {b"PYF1": 64, **dict.fromkeys(_ENVELOPES, _ENVELOPE.size)}.get(beginning[:4])
+    if least is None or len(beginning) < _FRAME_HEAD.size:
+        return 0
+    size = int(_FRAME_HEAD.unpack_from(beginning)[1])
+    return size if least <= size <= min(room, _MOST_INFLATED) else 0
 
 
 def unpack(data: bytes) -> bytes:
-    """The frame in ``data``; what is damaged raises ValueError."""
-    if not data.startswith(_ENVELOPE_MAGIC):
-        return data
-    if len(data) < _ENVELOPE.size:
-        raise ValueError("block cut short")
-    _, size, crc, _, raw = _ENVELOPE.unpack_from(data)
-    if size != len(data) or raw > _MOST_INFLATED or zlib.crc32(data[12:]) != crc:
-        raise ValueError("block damaged")
-    inflater = zlib.decompressobj()
-    frame = inflater.decompress(data[_ENVELOPE.size :], raw)
-    if len(frame) != raw:
-        raise ValueError("block damaged")
-    return frame
+    """The frame in a block's ``data``; what is damaged raises ValueError."""
+    return open_envelope(data, BLOCK_MAGIC)[1] if data.startswith(BLOCK_MAGIC) else data

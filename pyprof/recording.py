@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import shutil
-import sqlite3
-import stat
-import struct
-import tempfile
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyprof import _native, rows
-from pyprof.container import is_being_written
+from pyprof import _native
 from pyprof.energy import EnergyReport, Source
-from pyprof.errors import NewerSchemaError, RecordingError, UsageError
-from pyprof.layout import (
-    APPLICATION_ID,
-    CHANNELS_KEY,
-    SAMPLER,
-    SCHEMA,
-    VERSION,
-    Block,
-    Incident,
-    Process,
-    Rollup,
-)
-from pyprof.store import find_live
-from pyprof.tally import KEY, Tally
+from pyprof.errors import UsageError
+from pyprof.layout import SAMPLER, Block, Incident, Process
+from pyprof.shelf import Shelf
 
 if TYPE_CHECKING:
     from pyprof.carbon import Scenario
     from pyprof.carbon.windows import Windows
-
-FOLDER_SUFFIX = ".d"
-NODE_FILE = "node.pyprof"
-STAGES_PREFIX = "stages-"
-
-_BUSY_S = 5.0
-_TABLES = frozenset(re.findall(r"CREATE TABLE (\w+)", SCHEMA))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +27,15 @@ class Recording:
     processes: tuple[Process, ...]
     sources: tuple[Source, ...]
     channels: tuple[_native.Channel, ...]
-    blocks: tuple[tuple[Block, bytes], ...]
+    blocks: tuple[Block, ...]
+    shelf: Shelf
     tail: tuple[bytes, ...]
-    rollups: tuple[Rollup, ...]
     marks: tuple[tuple[int, bytes], ...]
     incidents: tuple[Incident, ...]
     stats: Mapping[str, float]
+    findings: tuple[Incident, ...] = ()
+    #: Of channels whose older readings were given up for roll-ups: how many.
+    thinned: Mapping[int, int] = field(default_factory=dict)
     live: bool = False
     defects: tuple[str, ...] = ()
 
@@ -109,17 +83,16 @@ class Recording:
     @property
     def last_read_ns(self) -> int:
         """The last successful reading of any channel; the start if there is none."""
-        last = self.start_ns
-        for block, _ in self.blocks:
-            last = max(last, block.last_ns)
+        last = max((block.last_ns for block in self.blocks), default=self.start_ns)
         for data in self.tail:
             last = max([last, *(info[4] for info in _native.frame_info(data))])
         return last
 
     def frames(self) -> Iterator[bytes]:
-        """Frames of all channels, sealed ones first."""
-        for _, data in self.blocks:
-            yield data
+        """Frames of all channels, sealed ones first; of a long recording very many."""
+        for frame in self.shelf.frames(self.blocks):
+            if frame is not None:
+                yield frame
         yield from self.tail
 
     def shift_ns(self, process: int) -> int:
@@ -225,7 +198,8 @@ class _Hours:
         from pyprof.integrate import account
 
         run, phase = self.whole.run, self.whole.stage_rows[0].phase
-        return account(self.recording, run.start_mono_ns, run.end_mono_ns, phase).own(times_ns)
+        made, _ = account(self.recording, run.start_mono_ns, run.end_mono_ns, phase, times_ns)
+        return made.own(times_ns)
 
 
 def price(report: EnergyReport, scenario: Scenario | None) -> EnergyReport:
@@ -263,214 +237,3 @@ def with_notes(recording: Recording, notes: Iterable[str]) -> Recording:
     """The recording with more to be said of it."""
     added = (Incident(recording.start_ns, "note", -1, 1, note) for note in notes)
     return replace(recording, incidents=(*recording.incidents, *added))
-
-
-# -- loading ---------------------------------------------------------------------------------------
-
-
-def load(path: str | os.PathLike[str]) -> Recording:
-    """The recording at ``path``: a file, or the folder of a run that was cut short.
-
-    Of ``RUN.pyprof``, ``RUN.pyprof.d`` is read where only that is left.
-    """
-    file = Path(os.fspath(path))
-    folder = file.with_name(file.name + FOLDER_SUFFIX)
-    if file.is_dir():
-        return load_folder(file)
-    if not os.path.lexists(file) and folder.is_dir():
-        return load_folder(folder)
-    return load_file(file)
-
-
-def load_folder(folder: Path) -> Recording:
-    """The files of a run's folder as one recording."""
-    node = folder / NODE_FILE
-    if not node.exists():
-        raise RecordingError(
-            f"{folder} is not the folder of a run: it has no {NODE_FILE}; give a .pyprof file"
-        )
-    return replace(join_folder(load_file(node), folder), path=str(folder))
-
-
-def join_folder(node: Recording, folder: Path) -> Recording:
-    """``node`` with the stages that processes have written into the run's folder."""
-    others, unreadable = [], []
-    for file in sorted(folder.glob(f"{STAGES_PREFIX}*.pyprof")):
-        try:
-            others.append(load_file(file))
-        except RecordingError as error:
-            unreadable.append(str(error))
-    return with_notes(join(node, others), unreadable)
-
-
-def load_file(file: Path) -> Recording:
-    """The recording in one file, which is never changed."""
-    live = find_live(file)
-    if live is not None:
-        with live.lock:
-            return read(live.connection, str(file), live=True)
-    with _one_reader:
-        check_header(file)
-        recorded_now = is_being_written(file)
-    with opened(file) as connection:
-        return read(connection, str(file), live=recorded_now)
-
-
-def check_header(file: Path) -> None:
-    """Refuse what is not a recording of a version that can be read, before SQLite sees it."""
-    header = _first_bytes(file)
-    if len(header) == 0:
-        raise RecordingError(f"{file} is empty, not a pyprof recording")
-    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
-        raise RecordingError(f"{file} is not a pyprof recording")
-    version, application = (struct.unpack_from(">i", header, at)[0] for at in (60, 68))
-    if application != APPLICATION_ID:
-        raise RecordingError(f"{file} is a SQLite file but not a pyprof recording")
-    if version > VERSION:
-        raise NewerSchemaError(
-            f"{file} has the recording schema {version}, this pyprof reads up to {VERSION}: "
-            "update pyprof to read it"
-        )
-    if version < 1:
-        raise RecordingError(f"{file} names no schema version: it is damaged")
-
-
-def _first_bytes(file: Path) -> bytes:
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise RecordingError(f"{file} does not exist") from None
-    except OSError as error:
-        raise RecordingError(f"{file} can't be read: {error.strerror}") from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise RecordingError(f"{file} is not a file, so not a pyprof recording")
-        return os.read(descriptor, 100)
-    except OSError as error:
-        raise RecordingError(f"{file} can't be read: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
-
-
-# One at a time: closing one descriptor of a file drops this process' locks on all of them.
-_one_reader = threading.RLock()
-
-
-@contextlib.contextmanager
-def opened(file: Path) -> Iterator[sqlite3.Connection]:
-    """A read-only connection inside one transaction; an unfinished commit is undone in a copy."""
-    with _one_reader, contextlib.ExitStack() as stack:
-        try:
-            try:
-                connection = stack.enter_context(_read_only(file))
-            except sqlite3.OperationalError:
-                if not os.path.exists(f"{file}-journal"):
-                    raise
-                connection = stack.enter_context(_recovered(file))
-            yield connection
-        except (sqlite3.Error, UnicodeError, MemoryError) as error:
-            raise RecordingError(f"{file} can't be read as a recording: {error}") from None
-
-
-@contextlib.contextmanager
-def _read_only(file: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
-    uri = f"{file.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(
-        uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-    )
-    with contextlib.closing(connection):
-        for setting in ("trusted_schema=OFF", "cell_size_check=ON", "query_only=ON", "mmap_size=0"):
-            connection.execute(f"PRAGMA {setting}").fetchall()
-        connection.text_factory = _text_factory
-        connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        yield connection
-
-
-def _text_factory(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
-
-
-@contextlib.contextmanager
-def _recovered(file: Path) -> Iterator[sqlite3.Connection]:
-    """A copy in which SQLite may undo the commit that a kill interrupted."""
-    with tempfile.TemporaryDirectory(prefix="pyprof-") as folder:
-        copy = Path(folder) / "recording.pyprof"
-        try:
-            shutil.copyfile(file, copy)
-            shutil.copyfile(f"{file}-journal", f"{copy}-journal")
-        except OSError as error:
-            raise RecordingError(
-                f"{file} was cut off within a write and can't be copied to be mended: "
-                f"{error.strerror}"
-            ) from None
-        with _read_only(copy, "rw") as connection:
-            yield connection
-
-
-# -- reading rows ----------------------------------------------------------------------------------
-
-
-def read(connection: sqlite3.Connection, path: str | None, *, live: bool) -> Recording:
-    """All of a recording, copied to memory."""
-    _check_schema(connection, path)
-    reader = rows.Reader(connection)
-    name = path or "the recording"
-    processes = reader.rows(rows.PROCESSES)
-    if not processes:
-        raise RecordingError(f"{name} is damaged: it names no process")
-    meta = dict(reader.rows(rows.META))
-    channels = _channels(reader, name, meta.get(CHANNELS_KEY))
-    if channels and all(process.role != SAMPLER for process in processes):
-        raise RecordingError(f"{name} is damaged: it does not name the process that sampled")
-    recording = Recording(
-        path=path,
-        meta=meta,
-        processes=tuple(processes),
-        sources=tuple(reader.rows(rows.SOURCES)),
-        channels=channels,
-        blocks=tuple(reader.rows(rows.BLOCKS)),
-        tail=tuple(reader.rows(rows.TAIL)),
-        rollups=tuple(reader.rows(rows.ROLLUPS)),
-        marks=(),
-        incidents=tuple(reader.rows(rows.INCIDENTS)),
-        stats=dict(reader.rows(rows.STATS)),
-        live=live,
-    )
-    marks = reader.rows(rows.MARKS)
-    defects = (*reader.defects, *_count(recording, marks))
-    kept = tuple((process, data) for process, _, data in marks)
-    return replace(recording, marks=kept, defects=defects)
-
-
-def _channels(reader: rows.Reader, name: str, kept: str | None) -> tuple[_native.Channel, ...]:
-    """The inventory must be whole: without it no joule is what it says. ``kept``: its length."""
-    found = reader.rows(rows.CHANNELS)
-    sound = [index for index, _ in found] == list(range(len(found))) and kept == str(len(found))
-    if not sound or any("table channel" in defect for defect in reader.defects):
-        raise RecordingError(f"{name} is damaged: its inventory of channels is not whole")
-    return tuple(channel for _, channel in found)
-
-
-def _count(recording: Recording, marks: Sequence[tuple[int, int, bytes]]) -> Iterable[str]:
-    """Defects that only counting shows."""
-    tally = Tally(events=len(recording.incidents))
-    for block, _ in recording.blocks:
-        tally.add_changes(block.channel, block.first_seq, block.count)
-    for data in recording.tail:
-        for channel, first_seq, count, _, _ in _native.frame_info(data):
-            tally.add_changes(channel, first_seq, count)
-    for process, seq, _ in marks:
-        tally.add_marks(process, seq)
-    kept = recording.meta.get(KEY)
-    return tally.defects("" if kept is None and recording.complete else kept)
-
-
-def _check_schema(connection: sqlite3.Connection, path: str | None) -> None:
-    found = connection.execute("SELECT type,name,sql FROM sqlite_master").fetchall()
-    for kind, name, sql in found:
-        if kind in ("view", "trigger") or "VIRTUAL" in str(sql).upper():
-            raise RecordingError(f"{path} holds the {kind} {name!r}, which no recording does")
-    missing = _TABLES - {name for kind, name, _ in found if kind == "table"}
-    if missing:
-        raise RecordingError(f"{path} is damaged: it has no table {min(missing)}")

@@ -1,62 +1,107 @@
-"""Energy, peak and coverage of each minute of a run, computed while its readings are sealed.
+"""Energy, peak and coverage of each minute, hour and day, made while readings are sealed.
 
-They let a report over weeks leave the readings themselves alone.
+They let a report over weeks leave the readings themselves alone, and stand for those given up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from pyprof import _native
 from pyprof.host import NS_PER_S
-from pyprof.layout import Rollup
+from pyprof.layout import Incident, Rollup
 
-GRAIN_S = 60
-_GRAIN_NS = GRAIN_S * NS_PER_S
-#: A minute is closed when its end lies this far back: readings on both sides of it are then known.
-_SETTLED_NS = 5 * NS_PER_S
+#: Each is a whole number of the ones before; they count from the run's start.
+GRAINS_S = (60, 3600, 86400)
+#: Changes before a border that both sides of it need.
+_CONTEXT = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Grains:
-    """Minutes not closed yet: where they begin, and the readings that they need."""
+class Ladder:
+    """One channel's grains: closed up to ``from_ns``, the longer ones still being added up."""
 
-    channels: Sequence[_native.Channel]
+    index: int
+    channel: _native.Channel
+    start_ns: int
     from_ns: int
-    frames: tuple[tuple[int, bytes], ...] = ()
+    #: (changes, last read ns, frame), as far as later grains need them.
+    frames: tuple[tuple[int, int, bytes], ...] = ()
+    sums: tuple[Rollup, ...] = ()
+    findings: dict[str, int] = field(default_factory=dict)
 
-    def add(self, frames: bytes) -> Grains:
-        """With later readings."""
-        if not frames:
-            return self
-        last_ns = max(info[4] for info in _native.frame_info(frames))
-        return replace(self, frames=(*self.frames, (last_ns, frames)))
+    def climb(
+        self, sealed: Iterable[bytes], until_ns: int, *, last: bool = False
+    ) -> tuple[Ladder, list[Rollup], list[Incident]]:
+        """With later frames: what closes, and the gaps, wraps and resets of that time.
 
-    def close(self, until_ns: int, *, whole: bool = True) -> tuple[Grains, list[Rollup]]:
-        """Minutes that ended before ``until_ns``; not ``whole``: the last, shorter one as well."""
-        rollups: list[Rollup] = []
-        at_ns = self.from_ns
-        settled_ns = until_ns - _SETTLED_NS if whole else until_ns
-        while at_ns + _GRAIN_NS <= settled_ns:
-            rollups += self._grain(at_ns, at_ns + _GRAIN_NS)
-            at_ns += _GRAIN_NS
-        if not whole and at_ns < until_ns:
-            rollups += self._grain(at_ns, until_ns)
-            at_ns = until_ns
-        # One set of readings before the edge is kept, so that both sides see the same edge.
-        needed = [i for i, (last_ns, _) in enumerate(self.frames) if last_ns >= at_ns - _SETTLED_NS]
-        kept = self.frames[max(needed[0] - 1, 0) :] if needed else self.frames[-1:]
-        return replace(self, from_ns=at_ns, frames=kept), rollups
+        ``last``: everything up to ``until_ns`` closes, in shorter grains where it must.
+        """
+        frames = list(self.frames)
+        for frame in sealed:
+            frames += [(info[2], info[4], frame) for info in _native.frame_info(frame)]
+        rolls, events = _native.roll_up(
+            self.channel,
+            b"".join(frame for _, _, frame in frames),
+            self.from_ns,
+            GRAINS_S[0] * NS_PER_S,
+            until_ns,
+            last,
+        )
+        from_ns = rolls[-1][1] if rolls else self.from_ns
+        minutes = [
+            Rollup(self.index, GRAINS_S[0], start, energy, peak, covered, lost, variance)
+            for start, _, energy, peak, covered, lost, variance in rolls
+        ]
+        sums, closed = self._add_up(minutes, last=last)
+        found = [Incident(t, kind, self.index, count, text) for t, kind, count, text in events]
+        later = replace(self, from_ns=from_ns, frames=_needed(frames, from_ns), sums=sums)
+        return later, closed, found
 
-    def _grain(self, from_ns: int, to_ns: int) -> list[Rollup]:
-        account = _native.Account(self.channels, from_ns, to_ns, "training")
-        for _, frames in self.frames:
-            account.add_frames(frames)
-        rollups = []
-        for index, known in enumerate(account.solve()["channels"]):
-            if known is not None:
-                covered_s = (known["coverage"] or 0.0) * (to_ns - from_ns) / NS_PER_S
-                energy_j, peak_w = known["energy_j"], known["peak_w"]
-                rollups.append(Rollup(index, GRAIN_S, from_ns, energy_j, peak_w, covered_s))
-        return rollups
+    def _add_up(
+        self, minutes: Sequence[Rollup], *, last: bool
+    ) -> tuple[tuple[Rollup, ...], list[Rollup]]:
+        """The minutes themselves, and the longer grains that end with one of them."""
+        closed: list[Rollup] = []
+        sums = {rollup.grain_s: rollup for rollup in self.sums}
+        for minute in minutes:
+            closed.append(minute)
+            for grain_s in GRAINS_S[1:]:
+                into_ns = minute.start_ns - self.start_ns
+                whole = sums.get(grain_s)
+                if whole is None:
+                    begun_ns = minute.start_ns - into_ns % (grain_s * NS_PER_S)
+                    whole = Rollup(self.index, grain_s, begun_ns, 0.0, None, 0.0, 0.0, 0.0)
+                sums[grain_s] = whole = _plus(whole, minute)
+                if minute.end_ns == whole.end_ns or (last and minute is minutes[-1]):
+                    closed.append(sums.pop(grain_s))
+        return tuple(sums.values()), closed
+
+
+def _plus(whole: Rollup, part: Rollup) -> Rollup:
+    """The longer one with one more minute; unknown energy stays unknown."""
+    known = whole.energy_j is not None and part.energy_j is not None
+    peaks = [peak for peak in (whole.peak_w, part.peak_w) if peak is not None]
+    return replace(
+        whole,
+        energy_j=(whole.energy_j or 0.0) + (part.energy_j or 0.0) if known else None,
+        peak_w=max(peaks, default=None),
+        covered_s=whole.covered_s + part.covered_s,
+        lost_j=whole.lost_j + part.lost_j,
+        variance_j2=whole.variance_j2 + part.variance_j2,
+    )
+
+
+def _needed(
+    frames: Sequence[tuple[int, int, bytes]], from_ns: int
+) -> tuple[tuple[int, int, bytes], ...]:
+    """Frames that reach beyond a border, and enough changes before it."""
+    at = len(frames)
+    early = 0
+    while at > 0 and early < _CONTEXT:
+        at -= 1
+        count, last_ns, _ = frames[at]
+        if last_ns < from_ns:
+            early += count
+    return tuple(frames[at:])

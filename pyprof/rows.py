@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,16 +13,21 @@ from pyprof.energy import Source
 from pyprof.layout import (
     CHANNEL_FIELDS,
     PROCESS_COLUMNS,
+    STAGES_MAGIC,
     Block,
     Incident,
     Process,
     Rollup,
     channel_of,
+    open_envelope,
     row_crc,
     unpack,
 )
 
 _MOST_TEXT = 4096
+_MOST_DATA = 64 << 20
+#: Rows that are tried one by one, in vain, before the rest of a damaged table is given up.
+_MOST_MISSES = 20_000
 
 _Row = TypeVar("_Row")
 
@@ -35,38 +40,89 @@ class Query(Generic[_Row]):
     columns: str
     make: Callable[[Sequence[Any]], _Row]
     rest: str = ""
+    #: The schema since which the rows carry a checksum; None: their bytes do, or nothing does.
+    sealed_since: int | None = 2
+    #: The whole number that names a row, by which rows beyond damage are found.
+    key: str | None = None
 
-    @property
-    def sql(self) -> str:
-        """The statement."""
-        return f"SELECT {self.columns} FROM {self.table} {self.rest}"
+    def is_sealed(self, version: int) -> bool:
+        """Whether rows of that schema end in their checksum."""
+        return self.sealed_since is not None and version >= self.sealed_since
+
+    def select(self, version: int) -> str:
+        """The statement up to its conditions."""
+        crc = ",crc" if self.is_sealed(version) else ""
+        return f"SELECT {self.columns}{crc} FROM {self.table}"
 
 
 class Reader:
     """Rows as values; a row that can't be one is left out and named."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        """Read through ``connection``."""
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, version: int) -> None:
+        """Read through ``connection`` what has the schema ``version``."""
+        self.connection = connection
+        self.version = version
         self.defects: list[str] = []
 
-    def rows(self, query: Query[_Row]) -> list[_Row]:
+    def rows(self, query: Query[_Row], *values: int) -> list[_Row]:
         """Every sound row of ``query``."""
         out: list[_Row] = []
         bad = 0
-        try:
-            for row in self._connection.execute(query.sql):
-                try:
-                    out.append(query.make(row))
-                except (TypeError, ValueError, ArithmeticError, zlib.error):
-                    bad += 1
-        except (sqlite3.Error, UnicodeError, MemoryError) as error:
-            self.defects.append(
-                f"the table {query.table} is damaged ({error}): its rest is missing"
-            )
+        sealed = query.is_sealed(self.version)
+        for row in self._raw_rows(query, values):
+            try:
+                if sealed:
+                    check_crc(row)
+                    row = row[:-1]
+                out.append(query.make(row))
+            except (TypeError, ValueError, ArithmeticError, RecursionError, zlib.error):
+                bad += 1
         if bad:
             self.defects.append(f"{bad} damaged rows of the table {query.table} were left out")
         return out
+
+    def _raw_rows(self, query: Query[Any], values: Sequence[int]) -> Iterator[Sequence[Any]]:
+        last = -1
+        try:
+            select = query.select(self.version)
+            for row in self.connection.execute(f"{select} {query.rest}", values):
+                if query.key is not None and isinstance(row[0], int):
+                    last = max(last, row[0])
+                yield row
+        except (sqlite3.Error, UnicodeError, MemoryError) as error:
+            self.defects.append(f"the table {query.table} is damaged ({error}): rows are missing")
+            yield from self._beyond(query, last)
+
+    def _beyond(self, query: Query[Any], last: int) -> Iterator[Sequence[Any]]:
+        """Rows after a page that can't be read, asked for one by one."""
+        if query.key is None or last < 0:
+            return
+        statement = f"{query.select(self.version)} WHERE {query.key}=?"
+        misses = 0
+        while misses < _MOST_MISSES:
+            last += 1
+            misses += 1
+            try:
+                found = self.connection.execute(statement, (last,)).fetchall()
+            except sqlite3.OperationalError:  # patience is over
+                return
+            except (sqlite3.Error, UnicodeError, MemoryError):
+                continue
+            if found:
+                misses = 0
+                yield from found
+
+
+def frame_of(connection: sqlite3.Connection, block: Block) -> bytes | None:
+    """The frame of a sealed block; None for one that is damaged, missing or another's."""
+    try:
+        row = connection.execute(
+            f"SELECT {_DATA} FROM block_data WHERE id=?", (block.id,)
+        ).fetchone()
+        frame = unpack(_expect(row[0], bytes))
+    except (sqlite3.Error, UnicodeError, MemoryError, TypeError, ValueError, zlib.error):
+        return None
+    return frame if _native.frame_info(frame) == [astuple(block)[1:]] else None
 
 
 def _expect(value: Any, kind: type[_Row]) -> _Row:
@@ -87,7 +143,8 @@ def _whole_or_none(value: Any) -> int | None:
     return None if value is None else _expect(value, int)
 
 
-def _check_crc(row: Sequence[Any]) -> None:
+def check_crc(row: Sequence[Any]) -> None:
+    """Raise for a row whose last value is not the checksum of the others."""
     if row_crc(row[:-1]) != row[-1]:
         raise ValueError("checksum")
 
@@ -103,9 +160,8 @@ def stat(row: Sequence[Any]) -> tuple[str, float]:
 
 
 def process(row: Sequence[Any]) -> Process:
-    """A process, its checksum verified."""
-    _check_crc(row)
-    given: dict[str, Any] = dict(zip(PROCESS_COLUMNS, row[:-1], strict=True))
+    """A process."""
+    given: dict[str, Any] = dict(zip(PROCESS_COLUMNS, row, strict=True))
     return Process(
         id=_expect(given["id"], int),
         role=_text(given["role"]),
@@ -130,65 +186,92 @@ def process(row: Sequence[Any]) -> Process:
 
 def source(row: Sequence[Any]) -> Source:
     """A source."""
-    return Source(_text(row[0]), bool(row[1]), _text_or_none(row[2]), _text_or_none(row[3]))
+    _, name, available, reason, remedy = row
+    return Source(_text(name), bool(available), _text_or_none(reason), _text_or_none(remedy))
 
 
 def channel(row: Sequence[Any]) -> tuple[int, _native.Channel]:
-    """Index and channel, its checksum verified."""
-    _check_crc(row)
-    return _expect(row[0], int), channel_of(row[2:-1])
+    """Index and channel."""
+    return _expect(row[0], int), channel_of(row[2:])
 
 
-def block(row: Sequence[Any]) -> tuple[Block, bytes]:
-    """Header and frame of a sealed block, which must agree."""
-    header = Block(*(_expect(value, int) for value in row[:5]))
-    frame = unpack(_expect(row[5], bytes))
-    if _native.frame_info(frame) != [astuple(header)]:
-        raise ValueError("header and frame differ")
-    return header, frame
+def block(row: Sequence[Any]) -> Block:
+    """Header of a sealed block."""
+    header = Block(*(_expect(value, int) for value in row))
+    if not (header.channel >= 0 and header.first_seq >= 0 and 0 <= header.count <= _MOST_CHANGES):
+        raise ValueError("header")
+    return header
 
 
-def blob(row: Sequence[Any]) -> bytes:
-    """Bytes."""
-    return _expect(row[0], bytes)
+def tail(row: Sequence[Any]) -> bytes:
+    """Frames of one commit."""
+    return _expect(row[1], bytes)
 
 
 def rollup(row: Sequence[Any]) -> Rollup:
-    """A roll-up, its checksum verified."""
-    _check_crc(row)
-    return Rollup(*row[:-1])
+    """A roll-up."""
+    channel, grain_s, start_ns, energy_j, peak_w, covered_s, lost_j, variance_j2 = row
+    return Rollup(
+        _expect(channel, int),
+        _expect(grain_s, int),
+        _expect(start_ns, int),
+        None if energy_j is None else _expect(energy_j, float),
+        None if peak_w is None else _expect(peak_w, float),
+        _expect(covered_s, float),
+        _expect(lost_j, float),
+        _expect(variance_j2, float),
+    )
 
 
 def mark(row: Sequence[Any]) -> tuple[int, int, bytes]:
     """Process, number of the row, frame of marks."""
-    return _expect(row[0], int), _expect(row[1], int), _expect(row[2], bytes)
+    _, process, seq, data = row
+    frame = _expect(data, bytes)
+    if frame.startswith(STAGES_MAGIC):
+        owner, frame = open_envelope(frame, STAGES_MAGIC)
+        if owner != process:
+            raise ValueError("another process' marks")
+    return _expect(process, int), _expect(seq, int), frame
 
 
 def incident(row: Sequence[Any]) -> Incident:
-    """An event."""
-    t_ns, kind, channel, count, text = row
+    """An event or a finding."""
+    _, t_ns, kind, channel, count, text = row
     return Incident(
         _expect(t_ns, int), _text(kind), _expect(channel, int), _expect(count, int), _text(text)
     )
 
 
+_MOST_CHANGES = 1 << 16
 # What is larger reads as NULL, which is no blob and therefore named.
-_DATA = f"CASE WHEN length(data)<{64 << 20} THEN data END"
+_DATA = f"CASE WHEN length(data)<{_MOST_DATA} THEN data END"
+_INCIDENT = "id,t_ns,kind,channel,count,text"
+_ROLLUP = "channel,grain_s,start_ns,energy_j,peak_w,covered_s,lost_j,variance_j2"
 
 META = Query("meta", "key,value", pair, "LIMIT 1000")
 STATS = Query("stats", "name,value", stat, "LIMIT 1000")
-PROCESSES = Query("process", f"{','.join(PROCESS_COLUMNS)},crc", process, "LIMIT 100000")
-SOURCES = Query("source", "name,available,reason,remedy", source, "ORDER BY idx LIMIT 1000")
+PROCESSES = Query(
+    "process", ",".join(PROCESS_COLUMNS), process, "LIMIT 100000", sealed_since=1, key="id"
+)
+SOURCES = Query("source", "idx,name,available,reason,remedy", source, "ORDER BY idx LIMIT 1000")
 CHANNELS = Query(
-    "channel", f"idx,sampled,{','.join(CHANNEL_FIELDS)},crc", channel, "ORDER BY idx LIMIT 4096"
+    "channel",
+    f"idx,sampled,{','.join(CHANNEL_FIELDS)}",
+    channel,
+    "ORDER BY idx LIMIT 4096",
+    sealed_since=1,
 )
 BLOCKS = Query(
-    "block",
-    f"channel,first_seq,count,first_ns,last_ns,{_DATA}",
-    block,
-    "LEFT JOIN block_data USING(id) ORDER BY id",
+    "block", "id,channel,first_seq,count,first_ns,last_ns", block, "ORDER BY id", key="id"
 )
-TAIL = Query("tail", _DATA, blob, "ORDER BY seq")
-MARKS = Query("mark", f"process,seq,{_DATA}", mark, "ORDER BY id")
-ROLLUPS = Query("rollup", "channel,grain_s,start_ns,energy_j,peak_w,covered_s,crc", rollup)
-INCIDENTS = Query("event", "t_ns,kind,channel,count,text", incident, "ORDER BY id LIMIT 1000000")
+TAIL = Query("tail", f"seq,{_DATA}", tail, "ORDER BY seq", sealed_since=None, key="seq")
+MARKS = Query("mark", f"id,process,seq,{_DATA}", mark, "ORDER BY id", sealed_since=None, key="id")
+ALL_ROLLUPS = Query("rollup", _ROLLUP, rollup)
+ROLLUPS = Query(
+    "rollup",
+    _ROLLUP,
+    rollup,
+    "WHERE channel=? AND grain_s=? AND start_ns>=? AND start_ns<? ORDER BY start_ns",
+)
+INCIDENTS = Query("event", _INCIDENT, incident, "ORDER BY id LIMIT 1000000", key="id")
+FINDINGS = Query("finding", _INCIDENT, incident, "ORDER BY id LIMIT 1000000", key="id")

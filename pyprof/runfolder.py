@@ -12,26 +12,26 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyprof
 from pyprof import _native, container, forks, host
+from pyprof.copying import fill
 from pyprof.errors import PyprofError, RecordingError, UsageError
-from pyprof.layout import SAMPLER, STAGES, Process, process_row
-from pyprof.notice import say
-from pyprof.recording import (
+from pyprof.layout import SAMPLER, STAGES, VERSION, Process, mark_row, process_row, sealed
+from pyprof.loading import (
     FOLDER_SUFFIX,
     NODE_FILE,
     STAGES_PREFIX,
-    Recording,
-    join,
     load_file,
     load_folder,
     opened,
-    read,
 )
-from pyprof.store import Batch, Head, Store, insert_incidents
+from pyprof.notice import say
+from pyprof.reading import read
+from pyprof.recording import Recording, join
+from pyprof.store import Batch, Head, Store, insert_identity, insert_incidents
 from pyprof.tally import KEY, Tally
 from pyprof.writer import PERIOD_S, Writer
 
@@ -157,7 +157,7 @@ class StageLog:
         if made is None:
             return None
         with made.lock:
-            return read(made.connection, str(self.path), live=True)
+            return read(made.connection, str(self.path), made.session, live=True)
 
     def _open(self) -> Store:
         head = Head({"pyprof_version": pyprof.__version__}, self._process)
@@ -299,8 +299,13 @@ def _may_change(folder: Path) -> bool:
 def _copy(node: Path, joined: Recording, target: sqlite3.Connection) -> None:
     """The sampler's file as it is, with the other processes and their marks after its own."""
     with opened(node) as source:
+        older = source.execute("PRAGMA user_version").fetchone()[0] < VERSION
         source.execute("ROLLBACK")  # the copy reads in a transaction of its own
-        source.backup(target)
+        if not older:
+            source.backup(target)
+    if older:
+        fill(target, joined)
+        return
     sampler = joined.process.id
     with container.transaction(target):
         others = [p for p in joined.processes if p.id != sampler]
@@ -310,13 +315,15 @@ def _copy(node: Path, joined: Recording, target: sqlite3.Connection) -> None:
         for process, data in joined.marks:
             seq = tally.marks.get(process, 0)
             tally.add_marks(process, seq)
-            container.insert(target, "mark", [(None, process, seq, None, data)])
+            container.insert(target, "mark", [mark_row(process, seq, None, data)])
         target.execute("DELETE FROM event")
         insert_incidents(target, joined.incidents)
         kept = Tally.parse(joined.meta.get(KEY, ""))
         if kept is not None:
-            tally.changes = kept.changes
-            container.insert(target, "meta", [(KEY, tally.to_text())])
+            tally = replace(kept, marks=tally.marks, events=tally.events)
+            tally.rows["process"] = len(joined.processes)
+            container.insert(target, "meta", [sealed(KEY, tally.to_text())])
+        insert_identity(target, joined.end_ns)
 
 
 def remove(folder: Path) -> None:

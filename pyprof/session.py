@@ -17,8 +17,10 @@ from pyprof import _native, container, forks, host, runfolder
 from pyprof.errors import PyprofError, SamplerError, UsageError
 from pyprof.host import NS_PER_S
 from pyprof.layout import SAMPLER, Incident
+from pyprof.loading import NODE_FILE, join_folder, load_file, load_folder
 from pyprof.notice import say
-from pyprof.recording import NODE_FILE, Recording, join_folder, load_file, load_folder, read
+from pyprof.reading import read
+from pyprof.recording import Recording
 from pyprof.store import Batch, Head, Store
 from pyprof.writer import Writer
 
@@ -175,7 +177,7 @@ class Session:
             self._writer.flush()
             with made.lock:
                 path = None if made.path is None else str(made.path)
-                return self._with_stages(read(made.connection, path, live=True))
+                return self._with_stages(read(made.connection, path, made.session, live=True))
 
     def _recorded(self) -> Recording:
         if self._written is not None and self._written.exists():
@@ -276,7 +278,7 @@ class Session:
         with made.lock:
             self._written = made.path
             if made.path is None:
-                self._final = self._with_stages(read(made.connection, None, live=False))
+                self._final = self._with_stages(read(made.connection, None, None, live=False))
         made.close()
 
     def _rescue(self) -> None:

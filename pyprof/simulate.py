@@ -253,7 +253,7 @@ def _recorded(section: _Section, folder: str) -> Iterator[Segment]:
 
 def _recorded_powers(path: str, channel_id: str, step_ns: int) -> list[float | None]:
     from pyprof import _native
-    from pyprof.recording import load
+    from pyprof.loading import load
 
     try:
         recording = load(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import threading
@@ -15,28 +16,35 @@ from typing import Any
 from pyprof import _native, forks
 from pyprof.container import BUSY_S, connect, create, insert, is_busy, transaction
 from pyprof.energy import Source
+from pyprof.errors import PyprofError
+from pyprof.host import NS_PER_S
 from pyprof.layout import (
     APPLICATION_ID,
-    BLOCK_CHANGES,
     CHANNELS_KEY,
+    IDENTITY_MAGIC,
+    MOST_IN_PAGE,
     PAGE_BYTES,
     SCHEMA,
     VERSION,
     Incident,
     Process,
     channel_row,
-    pack,
+    envelop,
+    incident_row,
+    mark_row,
     process_row,
-    rollup_row,
+    sealed,
+    source_row,
     split_frames,
 )
 from pyprof.notice import say
-from pyprof.rollups import Grains
+from pyprof.sealing import Sealer
 from pyprof.tally import KEY, Tally
 
-_SEAL_AGE_NS = 300 * 1_000_000_000
 _READER_WAIT_S = 5.0
 _MOST_COPIED_BYTES = 256 << 20
+_IDENTITY_EVERY_NS = 600 * NS_PER_S
+_INVENTORY = ("meta", "process", "source", "channel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +89,41 @@ def make_tables(connection: sqlite3.Connection, head: Head) -> None:
     with transaction(connection):
         for statement in SCHEMA.split(";"):
             connection.execute(statement)
-        meta = {**head.meta, CHANNELS_KEY: str(len(head.channels))}
-        insert(connection, "meta", meta.items())
+        tally = first_tally(head)
+        meta = {**head.meta, CHANNELS_KEY: str(len(head.channels)), KEY: tally.to_text()}
+        insert(connection, "meta", [sealed(*item) for item in meta.items()])
         insert(connection, "process", [process_row(head.process)])
-        insert(connection, "source", [_source_row(i, s) for i, s in enumerate(head.sources)])
+        insert(connection, "source", [source_row(i, s) for i, s in enumerate(head.sources)])
         insert(
             connection,
             "channel",
             [channel_row(i, i < head.sampled, c) for i, c in enumerate(head.channels)],
         )
         insert_incidents(connection, head.incidents)
+        insert_identity(connection, head.process.mono_ns)
 
 
-def _source_row(index: int, source: Source) -> tuple[Any, ...]:
-    return (index, source.name, int(source.available), source.reason, source.remedy)
+def first_tally(head: Head) -> Tally:
+    """The rows that a new recording has."""
+    rows = {"meta": len(head.meta) + 2, "process": 1, "source": len(head.sources), "stats": 0}
+    return Tally(events=len(head.incidents), rows=rows)
 
 
-def insert_incidents(connection: sqlite3.Connection, incidents: Sequence[Incident]) -> None:
-    """Append events."""
-    rows = [(None, i.t_ns, i.kind, i.channel, i.count, i.text) for i in incidents]
-    insert(connection, "event", rows)
+def insert_incidents(
+    connection: sqlite3.Connection, incidents: Sequence[Incident], first: int = 0
+) -> None:
+    """Append events; ``first``: how many there are."""
+    insert(connection, "event", [incident_row(i, each) for i, each in enumerate(incidents, first)])
+
+
+def insert_identity(connection: sqlite3.Connection, t_ns: int) -> None:
+    """The inventory once more in one piece of bytes, which a scan of a broken file finds."""
+    tables = {
+        table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in _INVENTORY
+    }
+    content = json.dumps({"schema": VERSION, "t_ns": t_ns, **tables}).encode()
+    data = envelop(IDENTITY_MAGIC, 0, content)
+    connection.execute("INSERT INTO identity VALUES(NULL,?,?)", (t_ns, data))
 
 
 def find_live(path: str | Path) -> Store | None:
@@ -128,11 +151,16 @@ class Store:
         *,
         overwrite: bool = False,
         on_lost: Callable[[], None] | None = None,
+        fallback: Path | None = None,
+        keep_raw_ns: int | None = None,
     ) -> None:
-        """``path`` None: in memory. A file that can't be made is said once, and memory is used.
+        """``path`` None: in memory. A file that can't be made is said once.
 
+        Then, and when the file fails later, ``fallback`` is tried once, and memory after that.
         ``on_lost``: called when the file fails later; what comes then is dropped, not kept.
+        ``keep_raw_ns``: older readings are given up for their roll-ups; None: never.
         """
+        self._fallback = fallback
         self._on_lost = on_lost
         self._dropping = False
         self.lock = threading.RLock()
@@ -141,31 +169,56 @@ class Store:
         self.lost: str | None = None
         self.identity: tuple[int, int] | None = None
         self._guard = -1
-        self._pending: dict[int, int] = {}
-        self._tail_since_ns: int | None = None
-        self._grains: Grains | None = None
-        self._tally = Tally(events=len(head.incidents))
-        if path is not None:
-            self._open_file(path, overwrite)
-        if self.path is None:
+        self._sealer = Sealer(keep_raw_ns)
+        self._tally = first_tally(head)
+        self._identity_ns = head.process.mono_ns
+        if path is None or not self._open_first(path, overwrite):
             self.connection = _memory(head)
         forks.protect(self)
 
-    def _open_file(self, path: Path, overwrite: bool) -> None:
+    def _open_first(self, path: Path, overwrite: bool) -> bool:
+        def fill(connection: sqlite3.Connection) -> None:
+            make_tables(connection, self.head)
+
         try:
-            self._guard = create(path, lambda c: make_tables(c, self.head), overwrite=overwrite)
-            try:
-                self.connection = connect(str(path))
-            except BaseException:
-                os.close(self._guard)
-                self._guard = -1
-                raise
+            self._open_file(path, fill, overwrite)
+            return True
         except (OSError, sqlite3.Error) as error:
             self.lost = f"{path} can't be written ({_why(error)})"
-            say(f"{self.lost}: going on in memory")
-            return
-        stat = os.fstat(self._guard)
-        self.path, self.identity = path, (stat.st_dev, stat.st_ino)
+        return self._open_fallback(fill)
+
+    def _open_file(
+        self, path: Path, fill: Callable[[sqlite3.Connection], None], overwrite: bool = False
+    ) -> None:
+        guard = create(path, fill, overwrite=overwrite)
+        try:
+            self.connection = connect(str(path))
+        except BaseException:
+            os.close(guard)
+            raise
+        stat = os.fstat(guard)
+        self._guard, self.path, self.identity = guard, path, (stat.st_dev, stat.st_ino)
+
+    def _open_fallback(self, fill: Callable[[sqlite3.Connection], None]) -> bool:
+        """The other place, tried once; says where the recording goes on."""
+        path, self._fallback = self._fallback, None
+        failed = ""
+        if path is not None:
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._open_file(path, fill)
+                say(f"{self.lost}: going on in {path}")
+                return True
+            except (OSError, sqlite3.Error, PyprofError) as error:
+                failed = f", nor can {path} ({_why(error)})"
+        say(f"{self.lost}{failed}: going on in memory")
+        return False
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for a reader of this process."""
+        with self.lock:
+            yield self.connection
 
     def commit(self, batch: Batch) -> bool:
         """Write ``batch`` for good; False if a foreign reader holds the file (try again later)."""
@@ -191,12 +244,10 @@ class Store:
     def begin(self, start_ns: int) -> None:
         """The instant from which the run counts."""
         self._set_process(replace(self.head.process, start_ns=start_ns))
-        self._grains = Grains(tuple(self.head.channels)[: self.head.sampled], start_ns)
+        self._sealer.begin(tuple(self.head.channels)[: self.head.sampled], start_ns)
 
     def finish(self, end_ns: int, exit_status: int | None, signal: int | None) -> None:
         """Seal what is left and say that the recording is whole."""
-        self._steadily(lambda: self._seal(end_ns))
-        self._steadily(lambda: self._replace_rows("meta", [(KEY, self._tally.to_text())]))
         done = replace(
             self.head.process,
             end_ns=end_ns,
@@ -204,7 +255,17 @@ class Store:
             signal=signal,
             complete=True,
         )
-        self._set_process(done)
+        self._steadily(lambda: self._end(end_ns, done))
+
+    def _end(self, end_ns: int, done: Process) -> None:
+        sealer, tally = self._sealer.copy(), self._tally.copy()
+        with transaction(self.connection):
+            sealer.seal(self.connection, end_ns, tally, last=True)
+            insert(self.connection, "process", [process_row(done)])
+            self._insert_tally(tally)
+            insert_identity(self.connection, end_ns)
+        self._sealer, self._tally = sealer, tally
+        self.head = replace(self.head, process=done)
 
     def close(self) -> None:
         """End of writing. A store in memory is gone with it."""
@@ -230,77 +291,39 @@ class Store:
     # -- one commit
 
     def _write(self, batch: Batch) -> None:
+        sealer, tally = self._sealer.copy(), self._tally.copy()
         infos = _native.frame_info(batch.frames) if batch.frames else []
-        counts = dict(self._pending)
-        for channel, _, count, _, _ in infos:
-            counts[channel] = counts.get(channel, 0) + count
-        since_ns = self._tail_since_ns if self._tail_since_ns is not None else batch.t_ns
-        full = max(counts.values(), default=0) >= BLOCK_CHANGES
-        due = bool(infos) and (full or batch.t_ns - since_ns > _SEAL_AGE_NS)
-        grains = self._grains
-        with transaction(self.connection):
-            self._insert(batch)
-            if due:
-                grains = self._seal_rows(batch.t_ns, whole=True)
-        self._grains = grains
-        self._count(batch, infos)
-        if infos:
-            self._pending = {} if due else counts
-            self._tail_since_ns = None if due else since_ns
-
-    def _count(self, batch: Batch, infos: Sequence[tuple[int, int, int, int, int]]) -> None:
+        sealer.add(infos)
         for channel, first_seq, count, _, _ in infos:
-            self._tally.add_changes(channel, first_seq, count)
-        for _ in batch.marks:
-            self._tally.add_marks(self.head.process.id, self._mark_rows)
-        self._tally.events += len(batch.incidents)
-
-    @property
-    def _mark_rows(self) -> int:
-        return self._tally.marks.get(self.head.process.id, 0)
-
-    def _insert(self, batch: Batch) -> None:
-        if batch.frames:
-            self.connection.execute("INSERT INTO tail VALUES(NULL,?,?)", (batch.t_ns, batch.frames))
-        process, marks = self.head.process.id, enumerate(batch.marks, self._mark_rows)
-        insert(
-            self.connection,
-            "mark",
-            [(None, process, seq, batch.t_ns, data) for seq, data in marks],
-        )
-        insert_incidents(self.connection, batch.incidents)
-        if batch.stats:
-            insert(self.connection, "stats", batch.stats.items())
-
-    def _seal(self, end_ns: int) -> None:
+            tally.add_changes(channel, first_seq, count)
         with transaction(self.connection):
-            grains = self._seal_rows(end_ns, whole=False)
-        self._grains, self._pending, self._tail_since_ns = grains, {}, None
+            self._insert(batch, tally)
+            if infos and sealer.is_due(batch.t_ns):
+                sealer.seal(self.connection, batch.t_ns, tally)
+                if batch.t_ns - self._identity_ns > _IDENTITY_EVERY_NS:
+                    insert_identity(self.connection, batch.t_ns)
+                    self._identity_ns = batch.t_ns
+            self._insert_tally(tally)
+        self._sealer, self._tally = sealer, tally
 
-    def _seal_rows(self, until_ns: int, *, whole: bool) -> Grains | None:
-        """Tail rows into blocks, and roll-ups of the minutes that are over by now."""
-        grains = self._grains
-        rows = self.connection.execute("SELECT data FROM tail ORDER BY seq").fetchall()
-        for group in _groups([row[0] for row in rows]):
-            joined = _native.join_frames(group)
-            grains = None if grains is None else grains.add(joined)
-            for frame in split_frames(joined):
-                self._insert_block(frame)
-        self.connection.execute("DELETE FROM tail")
-        if grains is None:
-            return None
-        grains, rollups = grains.close(until_ns, whole=whole)
-        insert(self.connection, "rollup", [rollup_row(rollup) for rollup in rollups])
-        return grains
+    def _insert(self, batch: Batch, tally: Tally) -> None:
+        for data in _rows_of(batch.frames):
+            self.connection.execute("INSERT INTO tail VALUES(NULL,?,?)", (batch.t_ns, data))
+        process, marked = self.head.process.id, []
+        for frame in (frame for marks in batch.marks for frame in split_frames(marks)):
+            seq = tally.marks.get(process, 0)
+            marked.append(mark_row(process, seq, batch.t_ns, frame))
+            tally.add_marks(process, seq)
+        insert(self.connection, "mark", marked)
+        insert_incidents(self.connection, batch.incidents, tally.events)
+        tally.events += len(batch.incidents)
+        if batch.stats:
+            rows = [sealed(name, float(value)) for name, value in batch.stats.items()]
+            insert(self.connection, "stats", rows)
+            tally.rows["stats"] = len(rows)
 
-    def _insert_block(self, frame: bytes) -> None:
-        for channel, first_seq, count, first_ns, last_ns in _native.frame_info(frame):
-            cursor = self.connection.execute(
-                "INSERT INTO block VALUES(NULL,?,?,?,?,?)",
-                (channel, first_seq, count, first_ns, last_ns),
-            )
-            data = pack(frame, channel)
-            self.connection.execute("INSERT INTO block_data VALUES(?,?)", (cursor.lastrowid, data))
+    def _insert_tally(self, tally: Tally) -> None:
+        insert(self.connection, "meta", [sealed(KEY, tally.to_text())])
 
     def _set_process(self, process: Process) -> None:
         self.head = replace(self.head, process=process)
@@ -343,13 +366,36 @@ class Store:
             self._dropping = True
             self._on_lost()
             return
-        memory, whole = _copy_to_memory(self.connection, self.head)
+        old, guard = self.connection, self._guard
+        self._guard, self.path, self.identity = -1, None, None
+
+        def fill(connection: sqlite3.Connection) -> None:
+            self._carry_over(old, connection)
+
+        if not self._open_fallback(fill):
+            self.connection = connect(":memory:")
+            fill(self.connection)
         with contextlib.suppress(sqlite3.Error):
-            self.connection.close()
-        self._release()
-        self.connection, self.path, self.identity = memory, None, None
-        rest = "" if whole else "; what it holds is no longer in this process' own report"
-        say(f"{self.lost}: going on in memory{rest}")
+            old.close()
+        if guard >= 0:
+            with contextlib.suppress(OSError):
+                os.close(guard)
+
+    def _carry_over(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+        """What can still be read of the old place; else a new beginning, whose gap is named."""
+        try:
+            pages = old.execute("PRAGMA page_count").fetchone()[0]
+            if pages * PAGE_BYTES <= _MOST_COPIED_BYTES:
+                old.backup(new)
+                insert(new, "process", [process_row(self.head.process)])
+                return
+        except sqlite3.Error:
+            pass
+        make_tables(new, self.head)
+        fresh = first_tally(self.head)
+        fresh.changes, fresh.marks = dict(self._tally.changes), dict(self._tally.marks)
+        self._tally = fresh
+        self._sealer.pending = {}
 
 
 def _memory(head: Head) -> sqlite3.Connection:
@@ -358,35 +404,16 @@ def _memory(head: Head) -> sqlite3.Connection:
     return connection
 
 
-def _copy_to_memory(connection: sqlite3.Connection, head: Head) -> tuple[sqlite3.Connection, bool]:
-    memory = connect(":memory:")
-    try:
-        pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        if pages * PAGE_BYTES <= _MOST_COPIED_BYTES:
-            connection.backup(memory)
-            insert(memory, "process", [process_row(head.process)])
-            return memory, True
-    except sqlite3.Error:
-        memory.close()
-        memory = connect(":memory:")
-    make_tables(memory, head)
-    return memory, False
-
-
-def _groups(rows: Sequence[bytes]) -> Iterator[bytes]:
-    """Consecutive tail rows whose changes of any one channel fit a block."""
-    group: list[bytes] = []
-    counts: dict[int, int] = {}
-    for data in rows:
-        new = {channel: count for channel, _, count, _, _ in _native.frame_info(data)}
-        if group and any(counts.get(c, 0) + n > BLOCK_CHANGES for c, n in new.items()):
-            yield b"".join(group)
-            group, counts = [], {}
-        group.append(data)
-        for channel, count in new.items():
-            counts[channel] = counts.get(channel, 0) + count
-    if group:
-        yield b"".join(group)
+def _rows_of(frames: bytes) -> Iterator[bytes]:
+    """The frames of a commit in rows that fit a page, so that a scan finds each in one piece."""
+    row = b""
+    for frame in split_frames(frames):
+        if row and len(row) + len(frame) > MOST_IN_PAGE:
+            yield row
+            row = b""
+        row += frame
+    if row:
+        yield row
 
 
 def _why(error: Exception) -> str:

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <stdexcept>
+#include <utility>
 
 #include "bind/stage.h"
 #include "core/account.h"
@@ -313,7 +314,25 @@ py::list frame_info(const py::bytes& bytes) {
   return info;
 }
 
-py::bytes join(const py::bytes& bytes) {
+// One frame in parts of `most` changes; each part was read up to its own last change.
+void encode_parts(Frame frame, size_t most, std::vector<uint8_t>& out) {
+  const std::vector<Change> all = std::move(frame.changes);
+  const Pulse pulse = frame.pulse;
+  size_t from = 0;
+  do {
+    const size_t count = std::min(most, all.size() - from);
+    const auto begin = all.begin() + static_cast<ptrdiff_t>(from);
+    frame.changes.assign(begin, begin + static_cast<ptrdiff_t>(count));
+    frame.pulse = pulse;
+    from += count;
+    if (from < all.size()) frame.pulse.last_read_ns = frame.changes.back().first_new_ns;
+    encode_frame(frame, out);
+    frame.first_seq += count;
+  } while (from < all.size());
+}
+
+py::bytes join(const py::bytes& bytes, size_t most) {
+  most = std::max<size_t>(most, 1);
   std::vector<uint8_t> out;
   {
     const auto input = view(bytes);
@@ -327,16 +346,95 @@ py::bytes join(const py::bytes& bytes) {
                        [](const Frame& a, const Frame& b) { return a.first_seq < b.first_seq; });
       Frame joined = std::move(frames.front());
       for (size_t i = 1; i < frames.size(); ++i) {
+        if (frames[i].first_seq != joined.first_seq + joined.changes.size()) {
+          // Changes are missing between: their numbers must show it.
+          encode_parts(std::exchange(joined, std::move(frames[i])), most, out);
+          continue;
+        }
         joined.changes.insert(joined.changes.end(), frames[i].changes.begin(),
                               frames[i].changes.end());
         if (frames[i].pulse.last_read_ns >= joined.pulse.last_read_ns) {
           joined.pulse = frames[i].pulse;
         }
       }
-      encode_frame(joined, out);
+      encode_parts(std::move(joined), most, out);
     }
   }
   return to_bytes(out);
+}
+
+// Frames of one channel from columns of numbers, as tests and imports have them.
+py::bytes make_frame(uint32_t channel, uint64_t first_seq, const std::vector<int64_t>& last_old_ns,
+                     const std::vector<int64_t>& first_new_ns, const std::vector<int64_t>& at_ns,
+                     const std::vector<uint64_t>& raw, uint8_t first_flags, int64_t last_read_ns,
+                     int64_t period_ns, int64_t interval_ns) {
+  const size_t count = raw.size();
+  if (last_old_ns.size() != count || first_new_ns.size() != count || at_ns.size() != count) {
+    throw py::value_error("the columns of a frame differ in length");
+  }
+  Frame frame{channel, first_seq, {last_read_ns, period_ns, 0, interval_ns}, {}};
+  frame.changes.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    const uint8_t flags = i == 0 ? first_flags : uint8_t{0};
+    frame.changes.push_back({last_old_ns[i], first_new_ns[i], at_ns[i], raw[i], flags});
+  }
+  std::vector<uint8_t> out;
+  encode_frame(frame, out);
+  return to_bytes(out);
+}
+
+// (kind, t_ns, token, parent, name)
+using MarkRow = std::tuple<uint8_t, int64_t, uint64_t, uint64_t, uint32_t>;
+
+py::bytes make_marks(uint64_t seq, std::vector<std::pair<uint32_t, std::string>> names,
+                     const std::vector<MarkRow>& marks) {
+  MarkFrame frame{seq, std::move(names), {}};
+  for (const auto& [kind, t_ns, token, parent, name] : marks) {
+    const auto known = kind == 1 ? Mark::Kind::kBegin : Mark::Kind::kEnd;
+    frame.marks.push_back({known, 0, Phase::kUnset, t_ns, token, parent, name});
+  }
+  std::vector<uint8_t> out;
+  encode_marks(frame, out);
+  return to_bytes(out);
+}
+
+std::vector<Frame> frames_in(const py::bytes& bytes) {
+  Decoded decoded = decode_frames(view(bytes));
+  return std::move(decoded.frames);
+}
+
+py::tuple roll(const Channel& channel, const py::bytes& frames, int64_t from_ns, int64_t grain_ns,
+               int64_t until_ns, bool last) {
+  RollUp made;
+  {
+    std::vector<Frame> decoded = frames_in(frames);
+    const py::gil_scoped_release release;
+    made = roll_up(channel, std::move(decoded), from_ns, grain_ns, until_ns, last);
+  }
+  py::list rolls, events;
+  for (const Roll& each : made.rolls) {
+    rolls.append(py::make_tuple(each.from_ns, each.to_ns, number(each.energy_j),
+                                number(each.peak_w), each.covered_s, each.lost_j,
+                                each.variance_j2));
+  }
+  for (const CurveEvent& event : made.events) {
+    events.append(py::make_tuple(event.t_ns, event.kind, event.count, event.text));
+  }
+  return py::make_tuple(rolls, events);
+}
+
+// (from_ns, to_ns, energy_j or None, peak_w or None, covered_s, lost_j, variance_j2)
+using RollRow = std::tuple<int64_t, int64_t, std::optional<double>, std::optional<double>, double,
+                           double, double>;
+
+void add_rolls(Account& account, uint32_t channel, const std::vector<RollRow>& given) {
+  std::vector<Roll> rolls;
+  rolls.reserve(given.size());
+  for (const auto& [from, to, energy_j, peak_w, covered_s, lost_j, variance_j2] : given) {
+    rolls.push_back({from, to, energy_j.value_or(kUnknown), peak_w.value_or(kUnknown), covered_s,
+                     lost_j, variance_j2});
+  }
+  account.add_rolls(channel, std::move(rolls));
 }
 
 py::object channel_dict(const ChannelResult& channel) {
@@ -428,7 +526,15 @@ py::list own(const Account& account, const std::vector<int64_t>& times_ns) {
 
 void bind_account(py::module_& module) {
   module.def("frame_info", &frame_info, py::arg("frames"));
-  module.def("join_frames", &join, py::arg("frames"));
+  module.def("join_frames", &join, py::arg("frames"), py::arg("most") = 4096);
+  module.def("make_frame", &make_frame, py::kw_only(), py::arg("channel"), py::arg("first_seq"),
+             py::arg("last_old_ns"), py::arg("first_new_ns"), py::arg("at_ns"), py::arg("raw"),
+             py::arg("first_flags"), py::arg("last_read_ns"), py::arg("period_ns"),
+             py::arg("interval_ns"));
+  module.def("make_marks", &make_marks, py::kw_only(), py::arg("seq"), py::arg("names"),
+             py::arg("marks"));
+  module.def("roll_up", &roll, py::arg("channel"), py::arg("frames"), py::arg("from_ns"),
+             py::arg("grain_ns"), py::arg("until_ns"), py::arg("last"));
   py::class_<Account>(module, "Account", py::is_final(),
                       "Frames and marks of one run in, joules of channels and stages out.")
       .def(py::init([](std::vector<Channel> channels, int64_t start_ns, int64_t end_ns,
@@ -441,6 +547,8 @@ void bind_account(py::module_& module) {
           "add_frames",
           [](Account& account, const py::bytes& frames) { account.add_frames(view(frames)); },
           py::arg("frames"))
+      .def("add_rolls", &add_rolls, py::arg("channel"), py::arg("rolls"))
+      .def("times_ns", &Account::times_ns)
       .def(
           "add_marks",
           [](Account& account, uint32_t process, const py::bytes& marks, int64_t shift_ns) {

@@ -251,7 +251,8 @@ Account::Account(std::vector<Channel> channels, int64_t start_ns, int64_t end_ns
       start_ns_(start_ns),
       end_ns_(std::max(start_ns, end_ns)),
       root_phase_(root_phase == Phase::kUnset ? Phase::kTraining : root_phase),
-      frames_(channels_.size()) {}
+      frames_(channels_.size()),
+      rolls_(channels_.size()) {}
 
 void Account::add_frames(std::span<const uint8_t> bytes) {
   Decoded decoded = decode_frames(bytes);
@@ -267,10 +268,21 @@ void Account::add_marks(uint32_t process, std::span<const uint8_t> bytes, int64_
   for (MarkFrame& frame : decoded.frames) marks_.push_back({process, shift_ns, std::move(frame)});
 }
 
+void Account::add_rolls(uint32_t channel, std::vector<Roll> rolls) {
+  std::erase_if(rolls, [&](const Roll& roll) {
+    return roll.from_ns < start_ns_ || roll.to_ns > end_ns_ || roll.to_ns <= roll.from_ns;
+  });
+  if (channel < rolls_.size()) rolls_[channel] = std::move(rolls);
+}
+
+std::vector<int64_t> Account::times_ns() const {
+  return sweep(marks_, start_ns_, end_ns_, root_phase_).times_ns;
+}
+
 AccountResult Account::solve() const {
   Solver solver(channels_, sweep(marks_, start_ns_, end_ns_, root_phase_));
   for (size_t i = 0; i < channels_.size(); ++i) {
-    solver.add(Curve(channels_[i], frames_[i], start_ns_, end_ns_, solver.times_ns()));
+    solver.add(Curve(channels_[i], frames_[i], start_ns_, end_ns_, solver.times_ns(), rolls_[i]));
   }
   return solver.finish(damaged_bytes_);
 }
@@ -281,9 +293,10 @@ std::vector<std::vector<double>> Account::series(int64_t from_ns, int64_t to_ns,
   std::vector<std::vector<double>> table(steps, std::vector<double>(channels_.size(), kUnknown));
   from_ns = std::clamp(from_ns, start_ns_, end_ns_);
   to_ns = std::clamp(to_ns, from_ns, end_ns_);
-  const std::vector<int64_t> times = sweep(marks_, start_ns_, end_ns_, root_phase_).times_ns;
+  const std::vector<int64_t> times = times_ns();
   for (size_t channel = 0; channel < channels_.size(); ++channel) {
-    const Curve curve(channels_[channel], frames_[channel], start_ns_, end_ns_, times);
+    const Curve curve(channels_[channel], frames_[channel], start_ns_, end_ns_, times,
+                      rolls_[channel]);
     if (curve.empty()) continue;
     Curve::Cursor cursor;
     double before_j = curve.edge(from_ns, cursor).energy_j;

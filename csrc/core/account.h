@@ -10,6 +10,7 @@
 #include "core/channel.h"
 #include "core/curve.h"
 #include "core/mark.h"
+#include "core/roll.h"
 #include "core/sweep.h"
 
 namespace pyprof {
@@ -54,8 +55,13 @@ class Account {
  public:
   Account(std::vector<Channel> channels, int64_t start_ns, int64_t end_ns, Phase root_phase);
   void add_frames(std::span<const uint8_t> bytes);
+  // Roll-ups that stand for the readings of their time, sorted and disjoint; the readings around
+  // them reach a few changes into them.
+  void add_rolls(uint32_t channel, std::vector<Roll> rolls);
   // Marks of one process; `shift_ns` is added to its times (another time namespace; usually 0).
   void add_marks(uint32_t process, std::span<const uint8_t> bytes, int64_t shift_ns = 0);
+  // Every moment within the run at which a stage begins or ends, and the run itself; sorted.
+  std::vector<int64_t> times_ns() const;
   AccountResult solve() const;
   // Counted energy in equal steps of time (for the power over time): steps x channels, NaN unknown.
   std::vector<std::vector<double>> series(int64_t from_ns, int64_t to_ns, size_t steps) const;
@@ -67,6 +73,7 @@ class Account {
   int64_t start_ns_, end_ns_;
   Phase root_phase_;
   std::vector<std::vector<Frame>> frames_;  // by channel
+  std::vector<std::vector<Roll>> rolls_;    // by channel
   std::vector<ProcessMarks> marks_;
   uint64_t damaged_bytes_ = 0;
 };

@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "core/deconvolve.h"
+#include "core/roll.h"
 #include "core/track.h"
 
 namespace pyprof {
@@ -64,8 +65,9 @@ double Shape::at(double into_s) const {
 }
 
 Curve::Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns, int64_t end_ns,
-             std::span<const int64_t> marks)
-    : track_(std::make_unique<Track>(make_track(channel, std::move(frames), start_ns, end_ns))),
+             std::span<const int64_t> marks, std::span<const Roll> rolls)
+    : track_(std::make_unique<Track>(
+          make_track(channel, std::move(frames), rolls, start_ns, end_ns))),
       marks_(marks),
       start_ns_(start_ns),
       end_ns_(std::max(start_ns, end_ns)) {

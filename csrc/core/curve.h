@@ -12,6 +12,7 @@
 
 namespace pyprof {
 
+struct Roll;
 struct Track;
 struct Around;
 
@@ -91,8 +92,9 @@ class Curve {
   // `frames` of this channel in any order; [start_ns, end_ns] is the run.
   // `marks` are the times of stage marks, sorted: likely moments of a change of power. They must
   // outlive the curve.
+  // `rolls` stand for the readings of their time (core/roll.h).
   Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns, int64_t end_ns,
-        std::span<const int64_t> marks);
+        std::span<const int64_t> marks, std::span<const Roll> rolls = {});
   Curve(Curve&&) noexcept;
   Curve& operator=(Curve&&) noexcept;
   ~Curve();

@@ -12,8 +12,6 @@ namespace pyprof {
 namespace {
 
 constexpr double kSecond = 1e-9;
-// For a channel whose source knows no limit: no single device or package draws more.
-constexpr double kAssumedLimitW = 2000;
 constexpr uint64_t kMostEvents = 100;  // of one kind and channel; the last one stands for the rest
 constexpr size_t kFewPowers = 8;       // so few powers seen say nothing about those not seen
 constexpr double kReadBlurS = 100e-6;  // a stamp is the middle of a read, the value from within it
@@ -88,7 +86,6 @@ class Builder {
   void end_power();
   void extend_front();
   void find_powers();
-  void find_peak();
   void find_variance();
   void add_ends();
   void fill_blanks();
@@ -461,27 +458,6 @@ void Builder::find_powers() {
   track_.most_w = track_.high_w + kUnheld * std::max(high - held_high, 0.0);
 }
 
-// The highest mean power over stretches long enough that the brackets of their ends hardly matter.
-void Builder::find_peak() {
-  const auto& knots = track_.knots;
-  double peak = -1;
-  size_t end = 0;
-  for (size_t i = 0; i + 1 < knots.size(); ++i) {
-    if (knots[i].kind == Knot::Kind::kRamp) peak = std::max<double>(peak, knots[i].power_w);
-    if (knots[i].kind != Knot::Kind::kPlain) continue;
-    end = std::max(end, i + 1);
-    const auto plain_on = [&] {
-      return knots[end].kind == Knot::Kind::kPlain && end + 1 < knots.size();
-    };
-    const auto width_s = [&] { return seconds(knots[end].t_ns - knots[i].t_ns); };
-    const auto blur_s = [&] { return knots[i].half_s + knots[end].half_s; };
-    while (width_s() < 4 * blur_s() && plain_on()) ++end;
-    if (width_s() < 4 * blur_s()) continue;
-    peak = std::max(peak, (knots[end].energy_j - knots[i].energy_j) / width_s());
-  }
-  if (peak >= 0) track_.peak_w = peak;
-}
-
 // A gauge that averages over less than its period does not see the rest: the variance of its
 // samples tells what may have been there.
 void Builder::find_variance() {
@@ -559,7 +535,7 @@ Track Builder::finish() {
   // Even a single reading makes a curve: it is known that there was one.
   if (track_.knots.size() == 1) knot(track_.knots[0].t_ns + 1, 0, 0, 0, Knot::Kind::kFlat);
   find_powers();
-  find_peak();
+  track_.peak_w = highest_mean_w(track_.knots, 0, track_.knots.size() - 1);
   extend_front();
   find_variance();
   add_ends();
@@ -568,6 +544,23 @@ Track Builder::finish() {
 }
 
 }  // namespace
+
+double highest_mean_w(const std::vector<Knot>& knots, size_t from, size_t to) {
+  double peak = -1;
+  size_t end = from;
+  for (size_t i = from; i < to; ++i) {
+    if (knots[i].kind == Knot::Kind::kRamp) peak = std::max<double>(peak, knots[i].power_w);
+    if (knots[i].kind != Knot::Kind::kPlain) continue;
+    end = std::max(end, i + 1);
+    const auto plain_on = [&] { return knots[end].kind == Knot::Kind::kPlain && end < to; };
+    const auto width_s = [&] { return seconds(knots[end].t_ns - knots[i].t_ns); };
+    const auto blur_s = [&] { return knots[i].half_s + knots[end].half_s; };
+    while (width_s() < 4 * blur_s() && plain_on()) ++end;
+    if (width_s() < 4 * blur_s()) continue;
+    peak = std::max(peak, (knots[end].energy_j - knots[i].energy_j) / width_s());
+  }
+  return peak >= 0 ? peak : kUnknown;
+}
 
 Track make_track(const Channel& channel, std::vector<Frame> frames, int64_t start_ns,
                  int64_t end_ns) {

@@ -52,6 +52,13 @@ struct Track {
   double peak_w = kUnknown;
 };
 
+// For a channel whose source knows no limit: no single device or package draws more.
+inline constexpr double kAssumedLimitW = 2000;
+
+// The highest mean power between the knots `from` and `to`, over stretches long enough that the
+// brackets of their ends hardly matter; NaN if there is none.
+double highest_mean_w(const std::vector<Knot>& knots, size_t from, size_t to);
+
 Track make_track(const Channel& channel, std::vector<Frame> frames, int64_t start_ns,
                  int64_t end_ns);
 

@@ -76,7 +76,7 @@ def look(args: argparse.Namespace) -> Look:
 def open_recording(path: str) -> Recording:
     """The recording of that name; only the native part of pyprof can read one."""
     try:
-        from pyprof.recording import load
+        from pyprof.loading import load
     except ImportError as error:
         raise UsageError(
             f"{path} can't be opened, because the native part of pyprof is missing ({error}); "

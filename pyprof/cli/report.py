@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _load(name: str) -> Recording:
     """The recording; what a dead run left behind becomes the one file that it was to be."""
-    from pyprof.recording import FOLDER_SUFFIX, load
+    from pyprof.loading import FOLDER_SUFFIX, load
     from pyprof.runfolder import fold_remains
 
     try:

@@ -19,7 +19,8 @@ import pyprof
 from pyprof import runfolder
 from pyprof.errors import RecordingError, UsageError
 from pyprof.hardware import Look
-from pyprof.recording import join, load_file
+from pyprof.loading import load_file
+from pyprof.recording import join
 from pyprof.session import Session
 
 

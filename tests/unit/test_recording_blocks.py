@@ -10,7 +10,7 @@ import pytest
 
 import pyprof
 from pyprof import _native, rollups
-from pyprof.layout import BLOCK_CHANGES, PAGE_BYTES
+from pyprof.layout import BLOCK_CHANGES, PAGE_BYTES, Rollup
 from pyprof.recording import Recording
 
 SIGNAL = """
@@ -48,12 +48,12 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def changes(recording: Recording) -> int:
-    return sum(block.count for block, _ in recording.blocks if block.channel == 0)
+    return sum(block.count for block in recording.blocks if block.channel == 0)
 
 
 def test_blocks_are_sealed_while_the_run_lasts_and_fit_a_page(busy: Path) -> None:
     recording = pyprof.load(busy)
-    fast = [block for block, _ in recording.blocks if block.channel == 0]
+    fast = [block for block in recording.blocks if block.channel == 0]
     assert changes(recording) > 1000
     assert len(fast) >= changes(recording) // BLOCK_CHANGES
     assert max(block.count for block in fast) <= BLOCK_CHANGES
@@ -83,24 +83,25 @@ def test_sealing_loses_no_joule(busy: Path) -> None:
     assert not [event for event in report.events if event.kind == "gap"]
 
 
-def grains_of(recording: Recording, seal_every: int, monkeypatch: pytest.MonkeyPatch) -> float:
-    """Energy of the fast channel over roll-ups of half a second, closed at several times."""
-    monkeypatch.setattr(rollups, "_GRAIN_NS", 500_000_000)
-    monkeypatch.setattr(rollups, "_SETTLED_NS", 300_000_000)
-    grains = rollups.Grains(recording.channels, recording.start_ns)
-    rows = []
-    for number, (_, data) in enumerate(recording.blocks):
-        grains = grains.add(data)
+def ladder_of(
+    recording: Recording, seal_every: int, monkeypatch: pytest.MonkeyPatch
+) -> list[Rollup]:
+    """Roll-ups of the fast channel in grains of seconds, closed at several times."""
+    monkeypatch.setattr(rollups, "GRAINS_S", (1, 2, 4))
+    start_ns = recording.start_ns
+    ladder = rollups.Ladder(0, recording.channels[0], start_ns, start_ns)
+    waiting: list[bytes] = []
+    made: list[Rollup] = []
+    blocks = [block for block in recording.blocks if block.channel == 0]
+    for number, frame in enumerate(recording.shelf.frames(blocks)):
+        assert frame is not None
+        waiting.append(frame)
         if number % seal_every == 0:
-            last_ns = max(last for last, _ in grains.frames)
-            grains, closed = grains.close(min(last_ns, recording.end_ns))
-            rows += closed
-    grains, closed = grains.close(recording.end_ns, whole=False)
-    rows += closed
-    starts = [row.start_ns for row in rows if row.channel == 0]
-    assert starts == sorted(set(starts))
-    assert len(starts) >= 10
-    return sum(row.energy_j or 0.0 for row in rows if row.channel == 0)
+            ladder, closed, _ = ladder.climb(waiting, blocks[number].last_ns)
+            made += closed
+            waiting = []
+    _, closed, _ = ladder.climb(waiting, recording.end_ns, last=True)
+    return made + closed
 
 
 @pytest.mark.parametrize("seal_every", [1, 2, 1000])
@@ -112,13 +113,22 @@ def test_rollups_add_up_to_the_total(
     for frames in recording.frames():
         account.add_frames(frames)
     truth_j = account.solve()["channels"][0]["energy_j"]
-    assert grains_of(recording, seal_every, monkeypatch) == pytest.approx(truth_j, rel=1e-4)
+    made = ladder_of(recording, seal_every, monkeypatch)
+    for grain_s in (1, 2, 4):
+        rows = [row for row in made if row.grain_s == grain_s]
+        starts = [row.start_ns - recording.start_ns for row in rows]
+        assert starts == [k * grain_s * 10**9 for k in range(len(rows))]
+        assert len(rows) >= 2
+        assert sum(row.energy_j or 0.0 for row in rows) == pytest.approx(truth_j, rel=1e-5)
 
 
 def test_the_recording_holds_its_rollups(busy: Path) -> None:
     recording = pyprof.load(busy)
     report = recording.report()
     for index, channel in enumerate(report.channel_rows):
-        rows = [row for row in recording.rollups if row.channel == index]
-        assert sum(row.energy_j or 0.0 for row in rows) == pytest.approx(channel.energy_j, rel=1e-3)
-        assert sum(row.covered_s for row in rows) == pytest.approx(report.run.duration_s, rel=0.05)
+        for grain_s in rollups.GRAINS_S:
+            rows = recording.shelf.rollups([(index, grain_s, recording.start_ns, 1 << 62)])
+            total_j = sum(row.energy_j or 0.0 for row in rows)
+            assert total_j == pytest.approx(channel.energy_j, rel=1e-3)
+            covered_s = sum(row.covered_s for row in rows)
+            assert covered_s == pytest.approx(report.run.duration_s, rel=0.05)

@@ -20,7 +20,7 @@ SIGNAL = """
 id = "package-0"
 kind = "constant"
 watts = 100.0
-sensor = { period_s = 0.01 }
+sensor = { period_s = 0.01, wrap_j = 15.0 }
 """
 
 
@@ -100,7 +100,7 @@ def change(path: Path, *statements: str) -> None:
 
 def test_newer_schema_names_the_version(copy: Path) -> None:
     change(copy, "PRAGMA user_version=7")
-    with pytest.raises(NewerSchemaError, match="schema 7, this pyprof reads up to 1") as caught:
+    with pytest.raises(NewerSchemaError, match="schema 7, this pyprof reads up to 2") as caught:
         pyprof.load(copy)
     assert caught.value.exit_status == 4
 
@@ -161,9 +161,9 @@ def test_missing_sampler_is_noticed(copy: Path) -> None:
 def test_rows_of_wrong_types_are_left_out_by_name(copy: Path, value: str) -> None:
     change(
         copy,
-        f"INSERT INTO block VALUES(900,{value},{value},{value},{value},{value})",
+        f"INSERT INTO block VALUES(900,{value},{value},{value},{value},{value},{value})",
         f"INSERT INTO block_data VALUES(900,{value})",
-        f"INSERT INTO event VALUES(NULL,{value},{value},{value},{value},{value})",
+        f"INSERT INTO event VALUES(NULL,{value},{value},{value},{value},{value},{value})",
         f"INSERT INTO mark VALUES(NULL,{value},{value},{value},{value})",
     )
     recording = pyprof.load(copy)
@@ -184,7 +184,15 @@ def test_rows_of_wrong_types_are_left_out_by_name(copy: Path, value: str) -> Non
         ("UPDATE block_data SET data=zeroblob(length(data))", "table block"),
         ("UPDATE mark SET data=zeroblob(length(data))", "damaged bytes"),
         ("UPDATE block SET channel=channel+1", "table block"),
-        ("INSERT INTO block SELECT NULL,channel,first_seq,count,1,2 FROM block", "table block"),
+        ("INSERT INTO block SELECT NULL,channel,first_seq,count,1,2,3 FROM block", "table block"),
+        ("UPDATE source SET name='other'", "table source"),
+        ("DELETE FROM source", "table source"),
+        ("UPDATE stats SET value=value+1", "table stats"),
+        ("DELETE FROM stats WHERE name='cpu_s'", "table stats"),
+        ("DELETE FROM meta WHERE key='scope'", "table meta"),
+        ("UPDATE meta SET value='this machine' WHERE key='scope'", "table meta"),
+        ("UPDATE mark SET process=process+1", "table mark"),
+        ("DELETE FROM finding", "were found"),
     ],
 )
 def test_lost_rows_are_named(copy: Path, statement: str, loss: str) -> None:

@@ -42,13 +42,13 @@ def test_a_packed_block_cut_short_is_noticed(size: int) -> None:
     if size == 0:
         assert unpack(b"") == b""
         return
-    with pytest.raises(ValueError, match="block"):
+    with pytest.raises(ValueError, match="cut short|damaged"):
         unpack(packed[:size])
 
 
 def test_an_inflating_block_is_bounded() -> None:
     packed = pack(b"PYF1" + bytes(17 << 20), 0)
-    with pytest.raises(ValueError, match="block damaged"):
+    with pytest.raises(ValueError, match="damaged"):
         unpack(packed)
 
 
