@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyprof
@@ -165,9 +166,27 @@ def _events(
     ]
     defects = (*recording.defects, *chosen.defects, *_damage(solved))
     notes = [Incident(start_ns, "note", -1, 1, text) for text in defects]
-    incidents = (*recording.incidents, *chosen.findings, *found, *notes)
+    incidents = (*recording.incidents, *_sum_wraps((*chosen.findings, *found)), *notes)
     events = [_event(recording, incident, start_ns) for incident in incidents]
     return tuple(sorted(events, key=lambda event: event.t_s))
+
+
+def _sum_wraps(found: Sequence[Incident]) -> Iterable[Incident]:
+    """Wraps of a channel as one event, wherever they were found."""
+    wraps: dict[int, Incident] = {}
+    for incident in found:
+        if incident.kind != "wrap":
+            yield incident
+        elif (first := wraps.get(incident.channel)) is None:
+            wraps[incident.channel] = incident
+        else:
+            count = first.count + incident.count
+            wraps[incident.channel] = replace(min(first, incident, key=_when), count=count)
+    yield from wraps.values()
+
+
+def _when(incident: Incident) -> int:
+    return incident.t_ns
 
 
 def _damage(solved: Mapping[str, Any]) -> Iterable[str]:

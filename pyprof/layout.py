@@ -20,10 +20,13 @@ APPLICATION_ID = 0x50595046  # "PYPF"
 #: roll-ups of minutes that a report can't rest on. 2: what this module describes.
 VERSION = 2
 PAGE_BYTES = 16384
-#: Changes of one channel that a sealed block holds at most; about 12 KiB, so it fits a page.
-BLOCK_CHANGES = 2000
 #: What fits one page beside SQLite's own bytes, so that a scan finds it in one piece.
 MOST_IN_PAGE = PAGE_BYTES - 64
+#: A sealed block is made to fill half a page; changes of the first one of a channel, which is
+#: made before its bytes a change are known, and of any one.
+BLOCK_BYTES = PAGE_BYTES // 2 - 32
+BLOCK_CHANGES = 1500
+MOST_CHANGES = 4096
 
 #: How many channels the inventory has, in ``meta``.
 CHANNELS_KEY = "channels"
@@ -266,7 +269,9 @@ def open_envelope(data: bytes, magic: bytes) -> tuple[int, bytes]:
 
 def piece_size(beginning: bytes, room: int) -> int:
     """Length of the frame or envelope that begins so, if ``room`` holds it; else 0."""
-    least = {b"PYF1": 64, **dict.fromkeys(_ENVELOPES, _ENVELOPE.size)}.get(beginning[:4])
+    least = {b"PYF1": 64, b"PYF2": 64, **dict.fromkeys(_ENVELOPES, _ENVELOPE.size)}.get(
+        beginning[:4]
+    )
     if least is None or len(beginning) < _FRAME_HEAD.size:
         return 0
     size = int(_FRAME_HEAD.unpack_from(beginning)[1])

@@ -35,7 +35,7 @@ from pyprof.recording import Recording
 from pyprof.shelf import MemoryShelf, Range, Shelf
 from pyprof.tally import KEY, Tally
 
-_MAGIC = re.compile(rb"PY[FZSI]1")
+_MAGIC = re.compile(rb"PY(?:F[12]|[ZSI]1)")
 _LEAST_BUDGET = 4 << 20
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pyprof import _native
 from pyprof.container import insert
 from pyprof.host import NS_PER_S
 from pyprof.layout import (
+    BLOCK_BYTES,
     BLOCK_CHANGES,
+    MOST_CHANGES,
     MOST_IN_PAGE,
     Block,
     Incident,
@@ -23,6 +25,8 @@ from pyprof.layout import (
 from pyprof.rollups import Ladder
 from pyprof.tally import Tally
 
+_FILL = 0.97  # of a block's room: the bytes of the next changes are not known
+_LEAST_CHANGES = 256
 _AGE_NS = 15 * 60 * NS_PER_S
 #: Findings of one kind and channel that keep their own row; later ones share one a block.
 _MOST_FINDINGS = 100
@@ -41,13 +45,19 @@ class Sealer:
     keep_raw_ns: int | None = None
     #: Changes in the tail and the time of the first, by channel.
     pending: dict[int, tuple[int, int]] = field(default_factory=dict)
+    #: Changes that will fill a block, by channel.
+    targets: dict[int, int] = field(default_factory=dict)
     ladders: dict[int, Ladder] = field(default_factory=dict)
     found: dict[tuple[int, str], int] = field(default_factory=dict)
 
     def copy(self) -> Sealer:
         """One that can be changed without this one."""
         return replace(
-            self, pending=dict(self.pending), ladders=dict(self.ladders), found=dict(self.found)
+            self,
+            pending=dict(self.pending),
+            targets=dict(self.targets),
+            ladders=dict(self.ladders),
+            found=dict(self.found),
         )
 
     def begin(self, channels: Sequence[_native.Channel], start_ns: int) -> None:
@@ -63,9 +73,12 @@ class Sealer:
     def is_due(self, now_ns: int) -> bool:
         """Whether a channel fills a block, or has waited for long."""
         return any(
-            count >= BLOCK_CHANGES or now_ns - since_ns > _AGE_NS
-            for count, since_ns in self.pending.values()
+            count >= self._target(channel) or now_ns - since_ns > _AGE_NS
+            for channel, (count, since_ns) in self.pending.items()
         )
+
+    def _target(self, channel: int) -> int:
+        return self.targets.get(channel, BLOCK_CHANGES)
 
     def seal(
         self, connection: sqlite3.Connection, now_ns: int, tally: Tally, *, last: bool = False
@@ -75,19 +88,34 @@ class Sealer:
         connection.execute("DELETE FROM tail")
         self.pending = {}
         sealed: dict[int, list[bytes]] = {}
-        for frame in split_frames(_native.join_frames(data, BLOCK_CHANGES)):
+        for frame in self._parts(data):
             infos = _native.frame_info(frame)
             channel, _, count, first_ns, _ = infos[0]
             old = now_ns - first_ns > _AGE_NS // 2
-            if last or old or count >= BLOCK_CHANGES:
-                insert_blocks(connection, frame)
+            if last or old or count >= self._target(channel):
+                size = insert_blocks(connection, frame)
                 sealed.setdefault(channel, []).append(frame)
+                self._learn(channel, count, size)
             else:
                 connection.execute("INSERT INTO tail VALUES(NULL,?,?)", (now_ns, frame))
                 self.add(infos)
         self._roll_up(connection, sealed, now_ns, tally, last=last)
         if self.keep_raw_ns is not None and not last:
             self._thin(connection, now_ns - self.keep_raw_ns, tally)
+
+    def _parts(self, data: bytes) -> Iterator[bytes]:
+        """The frames of the tail joined, each channel's in parts that fill a block."""
+        for frame in split_frames(_native.join_frames(data, MOST_CHANGES)):
+            channel, _, count, _, _ = _native.frame_info(frame)[0]
+            if count <= self._target(channel):
+                yield frame
+            else:
+                yield from split_frames(_native.join_frames(frame, self._target(channel)))
+
+    def _learn(self, channel: int, count: int, size: int) -> None:
+        if count >= _LEAST_CHANGES:
+            filling = int(count * _FILL * BLOCK_BYTES / size)
+            self.targets[channel] = min(max(filling, _LEAST_CHANGES), MOST_CHANGES)
 
     def _roll_up(
         self,
@@ -142,15 +170,17 @@ class Sealer:
             tally.thinned[index] = row[1]
 
 
-def insert_blocks(connection: sqlite3.Connection, frame: bytes) -> None:
-    """A sealed frame as one block, or as several where one would not fit a page."""
+def insert_blocks(connection: sqlite3.Connection, frame: bytes) -> int:
+    """A sealed frame as one block, or as several where one would not fit a page; their bytes."""
+    size = 0
     for channel, first_seq, count, first_ns, last_ns in _native.frame_info(frame):
         data = pack(frame, channel)
         if len(data) > MOST_IN_PAGE and count > 1:
-            for part in split_frames(_native.join_frames(frame, (count + 1) // 2)):
-                insert_blocks(connection, part)
-            return
+            parts = split_frames(_native.join_frames(frame, (count + 1) // 2))
+            return sum(insert_blocks(connection, part) for part in parts)
         number = connection.execute("SELECT coalesce(max(id),0)+1 FROM block").fetchone()[0]
         block = Block(number, channel, first_seq, count, first_ns, last_ns)
         insert(connection, "block", [block_row(block)])
         connection.execute("INSERT INTO block_data VALUES(?,?)", (number, data))
+        size += len(data)
+    return size

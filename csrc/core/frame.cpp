@@ -8,7 +8,8 @@
 namespace pyprof {
 namespace {
 
-constexpr char kMagic[5] = "PYF1";
+constexpr char kMagic[5] = "PYF2";
+constexpr char kFirstMagic[5] = "PYF1";
 constexpr size_t kHeaderBytes = 64;
 constexpr size_t kMinEntryBytes = 4;
 constexpr size_t kMaxChanges = 4096;  // of one frame; more make several frames
@@ -76,31 +77,96 @@ uint8_t place_of(const Change& change) {
   return static_cast<uint8_t>(std::clamp(share, 0.0, 1.0) * 255 + 0.5);
 }
 
-void put_change(const Change& change, SecondDifference& stamp, SecondDifference& raw, Bytes& out) {
+struct Stamps {
+  int64_t first_new = 0, last_old = 0;
+};
+
+Stamps stamps_of(const Change& change) {
   const int64_t first_new = to_us(change.first_new_ns);
-  const int64_t last_old = std::min(to_us(change.last_old_ns), first_new);
-  put_varint(out, stamp.encode(static_cast<uint64_t>(first_new)));
-  const auto bracket = static_cast<uint64_t>(first_new - last_old);
-  put_varint(out, bracket << 1 | (change.flags != 0 ? 1 : 0));
-  out.push_back(place_of(change));
-  put_varint(out, raw.encode(change.raw));
-  if (change.flags != 0) out.push_back(change.flags);
+  return {first_new, std::min(to_us(change.last_old_ns), first_new)};
 }
 
-bool get_change(ByteReader& in, SecondDifference& stamp, SecondDifference& raw, Change& change) {
-  const auto first_new = static_cast<int64_t>(stamp.decode(in.varint()));
-  const uint64_t coded = in.varint();
-  const auto place = in.fixed<uint8_t>();
-  change.raw = raw.decode(in.varint());
-  change.flags = (coded & 1) != 0 ? in.fixed<uint8_t>() : uint8_t{0};
-  const auto bracket = static_cast<int64_t>(coded >> 1);
-  if (!in.ok() || !sane_us(first_new) || !sane_us(bracket)) return false;
+// Where each update is read once, the read before saw the change before: then the bracket begins
+// where that one ended, or a little later. `before` is its end.
+uint64_t code_bracket(const Stamps& stamps, int64_t before, bool has_flags) {
+  const int64_t since = stamps.last_old - before;
+  const int64_t bracket = stamps.first_new - stamps.last_old;
+  const uint64_t flagged = has_flags ? 2 : 0;
+  if (since >= 0 && since < bracket) return static_cast<uint64_t>(since) << 2 | flagged;
+  return static_cast<uint64_t>(bracket) << 2 | flagged | 1;
+}
+
+void put_changes(std::span<const Change> changes, int64_t base, uint64_t first_raw, Bytes& out) {
+  SecondDifference stamp(static_cast<uint64_t>(base));
+  for (const Change& change : changes) {
+    put_varint(out, stamp.encode(static_cast<uint64_t>(stamps_of(change).first_new)));
+  }
+  int64_t before = base;
+  for (const Change& change : changes) {
+    const Stamps stamps = stamps_of(change);
+    put_varint(out, code_bracket(stamps, before, change.flags != 0));
+    before = stamps.first_new;
+  }
+  for (const Change& change : changes) out.push_back(place_of(change));
+  SecondDifference raw(first_raw);
+  for (const Change& change : changes) put_varint(out, raw.encode(change.raw));
+  for (const Change& change : changes) {
+    if (change.flags != 0) out.push_back(change.flags);
+  }
+}
+
+// Sets all stamps of a change from microseconds; false where no clock shows them.
+bool set_stamps(Change& change, int64_t first_new, int64_t bracket, uint8_t place) {
+  if (!sane_us(first_new) || !sane_us(bracket) || bracket < 0) return false;
   change.first_new_ns = first_new * kNsPerUs;
   change.last_old_ns = (first_new - bracket) * kNsPerUs;
   const double share = place / 255.0;
   change.at_ns =
       change.last_old_ns + static_cast<int64_t>(static_cast<double>(bracket * kNsPerUs) * share);
   return true;
+}
+
+bool get_changes(ByteReader& in, int64_t base, uint64_t first_raw, std::vector<Change>& changes) {
+  SecondDifference stamp(static_cast<uint64_t>(base));
+  for (Change& change : changes) {
+    change.first_new_ns = static_cast<int64_t>(stamp.decode(in.varint()));
+  }
+  int64_t before = base;
+  for (Change& change : changes) {
+    const uint64_t coded = in.varint();
+    const int64_t first_new = change.first_new_ns;
+    const auto value = static_cast<int64_t>(coded >> 2);
+    if (!sane_us(first_new) || !sane_us(before)) return false;
+    change.last_old_ns = (coded & 1) != 0 ? value : first_new - before - value;  // the bracket
+    change.flags = static_cast<uint8_t>(coded >> 1 & 1);
+    before = first_new;
+  }
+  for (Change& change : changes) {
+    if (!set_stamps(change, change.first_new_ns, change.last_old_ns, in.fixed<uint8_t>()))
+      return false;
+  }
+  SecondDifference raw(first_raw);
+  for (Change& change : changes) change.raw = raw.decode(in.varint());
+  for (Change& change : changes) {
+    if (change.flags != 0) change.flags = in.fixed<uint8_t>();
+  }
+  return in.ok();
+}
+
+// The same of schema 1, where the entries of a change stood together.
+bool get_first_changes(ByteReader& in, int64_t base, uint64_t first_raw,
+                       std::vector<Change>& changes) {
+  SecondDifference stamp(static_cast<uint64_t>(base));
+  SecondDifference raw(first_raw);
+  for (Change& change : changes) {
+    const auto first_new = static_cast<int64_t>(stamp.decode(in.varint()));
+    const uint64_t coded = in.varint();
+    const auto place = in.fixed<uint8_t>();
+    change.raw = raw.decode(in.varint());
+    change.flags = (coded & 1) != 0 ? in.fixed<uint8_t>() : uint8_t{0};
+    if (!set_stamps(change, first_new, static_cast<int64_t>(coded >> 1), place)) return false;
+  }
+  return in.ok();
 }
 
 void put_frame(const Frame& frame, size_t from, size_t count, Bytes& out) {
@@ -117,13 +183,13 @@ void put_frame(const Frame& frame, size_t from, size_t count, Bytes& out) {
   put_fixed(out, first_raw);
   put_fixed(out, to_us32(frame.pulse.interval_ns));
   put_fixed(out, to_us32(frame.pulse.spread_ns));
-  SecondDifference stamp(static_cast<uint64_t>(base));
-  SecondDifference raw(first_raw);
-  for (const Change& change : changes) put_change(change, stamp, raw, out);
+  put_changes(changes, base, first_raw, out);
   end_outer(out, start);
 }
 
-bool get_frame(std::span<const uint8_t> body, Frame& frame) {
+using GetChanges = bool(ByteReader&, int64_t, uint64_t, std::vector<Change>&);
+
+bool get_frame(std::span<const uint8_t> body, Frame& frame, GetChanges* get) {
   ByteReader in(body);
   frame.channel = in.fixed<uint32_t>();
   frame.first_seq = in.fixed<uint64_t>();
@@ -136,12 +202,8 @@ bool get_frame(std::span<const uint8_t> body, Frame& frame) {
   frame.pulse.spread_ns = int64_t{in.fixed<uint32_t>()} * kNsPerUs;
   if (!in.ok() || !sane_us(last_read) || count > in.left() / kMinEntryBytes) return false;
   frame.pulse.last_read_ns = last_read * kNsPerUs;
-  SecondDifference stamp(base);
-  SecondDifference raw(first_raw);
   frame.changes.resize(count);
-  for (Change& change : frame.changes) {
-    if (!get_change(in, stamp, raw, change)) return false;
-  }
+  if (!get(in, static_cast<int64_t>(base), first_raw, frame.changes)) return false;
   return in.left() == 0;
 }
 
@@ -188,12 +250,17 @@ void encode_frame(const Frame& frame, std::vector<uint8_t>& out) {
 Decoded decode_frames(std::span<const uint8_t> bytes) {
   static_assert(kHeaderBytes + kMaxChanges * 32 < kMaxFrameBytes);
   Decoded decoded;
-  decoded.damaged_bytes = scan_outer(bytes, kMagic, [&](std::span<const uint8_t> body) {
-    Frame frame;
-    if (!get_frame(body, frame)) return false;
-    decoded.frames.push_back(std::move(frame));
-    return true;
-  });
+  const auto scan = [&](const char(&magic)[5], GetChanges* get) {
+    decoded.damaged_bytes = scan_outer(bytes, magic, [&](std::span<const uint8_t> body) {
+      Frame frame;
+      if (!get_frame(body, frame, get)) return false;
+      decoded.frames.push_back(std::move(frame));
+      return true;
+    });
+  };
+  scan(kMagic, &get_changes);
+  // No recording holds both.
+  if (decoded.frames.empty() && !bytes.empty()) scan(kFirstMagic, &get_first_changes);
   return decoded;
 }
 

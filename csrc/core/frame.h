@@ -2,7 +2,7 @@
 // clang-format off
 //
 //   offset size
-//   0      4    magic "PYF1"
+//   0      4    magic "PYF2"
 //   4      4    length of the whole frame in bytes, little endian
 //   8      4    CRC-32C of everything from offset 12
 //   12     4    channel index in its recording
@@ -14,10 +14,16 @@
 //   48     8    raw value of the first change
 //   56     4    planned interval between reads, us
 //   60     4    spread of the update period, us
-//   64     -    one entry a change, varints: zigzag second difference of first_new in us,
-//               bracket in us << 1 | has_flags, place of at_ns in the bracket in 1/255 (one byte),
-//               zigzag second difference of raw (two's complement, so any 64-bit step is exact),
-//               flags (one byte) if has_flags
+//   64     -    five columns, one entry a change:
+//               zigzag second difference of first_new in us (varint);
+//               the bracket (varint): us since the first_new before << 2 | has_flags << 1, or
+//               where that is larger the bracket itself in us << 2 | has_flags << 1 | 1;
+//               place of at_ns in the bracket in 1/255 (one byte);
+//               zigzag second difference of raw (varint; two's complement, any 64-bit step is exact);
+//               flags (one byte) of those that have some
+//
+// Schema 1 of the recording had "PYF1": the same header, then entry after entry: first_new, bracket
+// in us << 1 | has_flags, place, raw, flags.
 // clang-format on
 #pragma once
 

@@ -5,10 +5,11 @@ Readings come from a known power, so that the energy of any stretch of time is k
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from pyprof import _native
 from pyprof.energy import Source
@@ -31,19 +32,23 @@ class Sensor:
     low_w: float = 60.0
     high_w: float = 400.0
     seed: int = 0
-    #: Place of the update within the time between two reads.
     next_ns: int = 0
     read_ns: int = 0
-    counts: float = 0.0
+    counts: int = 0
     seq: int = 0
-    total_j: float = 0.0
-    chance: random.Random = field(init=False)
     watts: float = 0.0
+    chance: np.random.Generator = field(init=False)
+    first: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(self.seed)
+        self.chance = np.random.default_rng(self.seed)
         self.watts = self.chance.uniform(self.low_w, self.high_w)
-        self.counts = self.chance.uniform(0, 1e6)
+        self.counts = self.first = int(self.chance.integers(0, 1_000_000))
+
+    @property
+    def total_j(self) -> float:
+        """Of all updates up to now, exactly."""
+        return (self.counts - self.first) * self.unit
 
     def channel(self) -> _native.Channel:
         return _native.Channel(
@@ -60,30 +65,37 @@ class Sensor:
         """What is read of it up to ``until_ns``."""
         if self.read_ns == 0:
             self.read_ns, self.next_ns = START_NS, START_NS + self.period_ns // 2
-            return self._make(index, [START_NS], [START_NS], [START_NS], [int(self.counts)], 1)
-        old: list[int] = []
-        new: list[int] = []
-        at: list[int] = []
-        raw: list[int] = []
+            return self._make(index, [START_NS], [START_NS], [START_NS], [self.counts], 1)
+        count = max(-(-(until_ns - self.next_ns) // self.period_ns), 0)
+        if count == 0:
+            return self._make(index, [], [], [], [], 0)
         chance, period_ns = self.chance, self.period_ns
-        uniform = chance.random
-        while self.next_ns < until_ns:
-            if uniform() < 0.02:
-                self.watts = chance.uniform(self.low_w, self.high_w)
-            # The sensor updates with a little jitter; the read follows a little later.
-            update_ns = self.next_ns + int((uniform() - 0.5) * 4000)
-            read_ns = update_ns + period_ns // 10 + int(uniform() * 60_000)
-            joules = self.watts * period_ns / S * (0.995 + 0.01 * uniform())
-            self.counts += joules / self.unit
-            self.total_j += joules
-            old.append(self.read_ns)
-            new.append(read_ns)
-            at.append(update_ns)
-            count = int(self.counts)
-            raw.append(count % self.range if self.range else count)
-            self.read_ns = read_ns
-            self.next_ns += period_ns
-        return self._make(index, old, new, at, raw, 0)
+        grid_ns = self.next_ns + period_ns * np.arange(count)
+        self.next_ns += period_ns * count
+        # Updates with a jitter of 0.2 ms, reads somewhat later; one in eight is bracketed.
+        update_ns = grid_ns + (chance.standard_normal(count) * 200_000).astype(np.int64)
+        new = grid_ns + period_ns // 20 + (chance.exponential(60_000, count)).astype(np.int64)
+        update_ns = np.minimum(update_ns, new)
+        old = np.concatenate(([self.read_ns], new[:-1]))
+        bracketed = chance.random(count) < 0.125
+        close_ns = new - 1_000_000 - (chance.exponential(60_000, count)).astype(np.int64)
+        old = np.where(bracketed & (close_ns < update_ns), close_ns, old)
+        raw = self._count(count)
+        self.read_ns = int(new[-1])
+        return self._make(index, old.tolist(), new.tolist(), update_ns.tolist(), raw.tolist(), 0)
+
+    def _count(self, count: int) -> np.ndarray:
+        """The counter after each of the next updates: levels of power, with noise on them."""
+        chance = self.chance
+        changes = np.flatnonzero(chance.random(count) < 0.02)
+        watts = np.empty(count)
+        watts[:] = self.watts
+        for at in changes:
+            watts[at:] = self.watts = chance.uniform(self.low_w, self.high_w)
+        noisy = watts * (1 + 0.005 * chance.standard_normal(count))
+        counts = self.counts + np.cumsum((noisy * (self.period_ns / S) / self.unit).astype(int))
+        self.counts = int(counts[-1])
+        return counts % self.range if self.range else counts
 
     def _make(
         self,
