@@ -66,8 +66,8 @@ double Shape::at(double into_s) const {
 
 Curve::Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns, int64_t end_ns,
              std::span<const int64_t> marks, std::span<const Roll> rolls)
-    : track_(std::make_unique<Track>(
-          make_track(channel, std::move(frames), rolls, start_ns, end_ns))),
+    : track_(
+          std::make_unique<Track>(make_track(channel, std::move(frames), rolls, start_ns, end_ns))),
       marks_(marks),
       start_ns_(start_ns),
       end_ns_(std::max(start_ns, end_ns)) {

@@ -250,7 +250,7 @@ void encode_frame(const Frame& frame, std::vector<uint8_t>& out) {
 Decoded decode_frames(std::span<const uint8_t> bytes) {
   static_assert(kHeaderBytes + kMaxChanges * 32 < kMaxFrameBytes);
   Decoded decoded;
-  const auto scan = [&](const char(&magic)[5], GetChanges* get) {
+  const auto scan = [&](const char (&magic)[5], GetChanges* get) {
     decoded.damaged_bytes = scan_outer(bytes, magic, [&](std::span<const uint8_t> body) {
       Frame frame;
       if (!get_frame(body, frame, get)) return false;

@@ -44,8 +44,7 @@ float power_at(const Track& track, int64_t t_ns) {
   const size_t at = interval_of(track.knots, t_ns);
   const Knot& from = track.knots[at];
   const Knot& to = track.knots[at + 1];
-  return from.power_w +
-         static_cast<float>(share_of(from, to, t_ns)) * (to.power_w - from.power_w);
+  return from.power_w + static_cast<float>(share_of(from, to, t_ns)) * (to.power_w - from.power_w);
 }
 
 double variance_at(const Track& track, int64_t t_ns) {
@@ -193,8 +192,7 @@ void Splicer::add(Track piece) {
   if (!knots.empty() && piece.knots.front().t_ns > knots.back().t_ns) {
     // Nothing stands for the time between the pieces: `finish` finds it uncovered.
     knots.back().kind = Knot::Kind::kFlat;
-    whole_.blanks.push_back(
-        {knots.back().t_ns, piece.knots.front().t_ns, kUnknown, 0, 0, false});
+    whole_.blanks.push_back({knots.back().t_ns, piece.knots.front().t_ns, kUnknown, 0, 0, false});
   } else if (!knots.empty()) {
     piece.knots.front().half_s = std::max(piece.knots.front().half_s, knots.back().half_s);
     knots.pop_back();
