@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import fcntl
 import os
 import sqlite3
 import stat
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyprof
-from pyprof import _native, container, forks, host
+from pyprof import _native, container, forks, host, leaving
 from pyprof.copying import fill
 from pyprof.errors import PyprofError, RecordingError, UsageError
 from pyprof.layout import SAMPLER, STAGES, VERSION, Process, mark_row, process_row, sealed
@@ -104,23 +102,6 @@ def new_process(role: str, phase: str, command: str | None, argv: str | None = N
     )
 
 
-def at_exit(callback: Callable[[], None]) -> Callable[[], None]:
-    """Call at the end of the interpreter, or of a multiprocessing child, which skips atexit.
-
-    Returns what takes the request back.
-    """
-    atexit.register(callback)
-    util = sys.modules.get("multiprocessing.util")
-    late = None if util is None else util.Finalize(None, callback, exitpriority=-100)
-
-    def forget() -> None:
-        atexit.unregister(callback)
-        if late is not None:
-            late.cancel()
-
-    return forget
-
-
 # -- the stages of one process ---------------------------------------------------------------------
 
 
@@ -139,7 +120,7 @@ class StageLog:
         """Log marks from now on."""
         _native.start_marks(self.run.phase)
         self._writer.start()
-        at_exit(self.close)
+        leaving.at_exit(self.close)
 
     def close(self) -> None:
         """The last commit of this process."""

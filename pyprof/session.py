@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyprof
-from pyprof import _native, container, forks, host, runfolder
+from pyprof import _native, container, forks, host, leaving, runfolder
 from pyprof.errors import PyprofError, SamplerError, UsageError
 from pyprof.host import NS_PER_S
 from pyprof.layout import SAMPLER, Incident
@@ -114,7 +114,7 @@ class Session:
         self._writer.post(lambda made: made.begin(start_ns))
         _running.add(self)
         forks.call_in_child(_leak_sessions)
-        self._forget_exit = runfolder.at_exit(self.stop)
+        self._forget_exit = leaving.at_exit(self.stop)
 
     def stop(self, exit_status: int | None = None, signal: int | None = None) -> None:
         """The end counts from the call; then one more update of each counter is waited for."""

@@ -229,9 +229,10 @@ def _read_samples(path: str) -> tuple[list[float], list[float]]:
 
 def _cell(text: str | None, where: str, least: float, most: float) -> float:
     try:
-        return _number(float(text or ""), where, least=least, most=most)
+        value = float(text or "")
     except ValueError:
         raise UsageError(f"{where} is not a number: {text!r}") from None
+    return _number(value, where, least=least, most=most)
 
 
 def _recorded(section: _Section, folder: str) -> Iterator[Segment]:

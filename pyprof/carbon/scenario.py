@@ -253,11 +253,12 @@ def scenario_in(meta: Mapping[str, str]) -> Scenario | None:
     if KEPT_KEY not in meta:
         return None
     try:
-        return kept_scenario(json.loads(meta[KEPT_KEY]))
+        kept = json.loads(meta[KEPT_KEY])
     except (ValueError, RecursionError, TypeError):
         raise UsageError(
             "the factor kept with the recording can't be read: it is not JSON"
         ) from None
+    return kept_scenario(kept)
 
 
 def _place_values(place: Place) -> dict[str, Any]:

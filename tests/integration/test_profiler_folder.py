@@ -63,6 +63,35 @@ def test_stages_of_a_child_are_in_the_run(session: Session, tmp_path: Path) -> N
     assert report.to_dict() == session.recording.report().to_dict()
 
 
+def test_a_child_that_leaves_by_os_exit_keeps_its_stages(session: Session, tmp_path: Path) -> None:
+    script = """
+        import os, time, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import pyprof
+        for status in (0, 7):
+            pid = os.fork()
+            if pid == 0:
+                with pyprof.stage(f"child {status}"):
+                    time.sleep(0.1)
+                os._exit(status)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status
+        with pyprof.stage("parent"):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)  # has nothing to write, and leaves its parent's stages alone
+            os.waitpid(pid, 0)
+        os._exit(0)
+    """
+    run_in(session, tmp_path, script)
+    session.stop()
+    stages = session.recording.report().stages
+    assert {path: (stages[path].count, stages[path].cut) for path in stages if path} == {
+        "child 0": (1, False),
+        "child 7": (1, False),
+        "parent": (1, False),
+    }
+
+
 def test_fork_spawn_subprocess_and_pool_all_join(session: Session, tmp_path: Path) -> None:
     script = """
         import multiprocessing, os, subprocess, sys, time, warnings

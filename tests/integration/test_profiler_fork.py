@@ -142,3 +142,22 @@ prof.stop()
     )
     run_script(tmp_path, script)
     assert not pyprof.load(tmp_path / "run.pyprof").live
+
+
+def test_a_recording_is_whole_where_os_exit_ends_the_process(tmp_path: Path) -> None:
+    write_signals(tmp_path)
+    script = (
+        HEADER
+        + """
+prof = pyprof.Profiler(out="run.pyprof", simulate="signals.toml")
+prof.start()
+with pyprof.stage("work"):
+    time.sleep(0.2)
+sys.stdout.flush()
+os._exit(0)
+"""
+    )
+    run_script(tmp_path, script)
+    report = pyprof.load(tmp_path / "run.pyprof").report()
+    assert report.run.complete
+    assert report.stages["work"].count == 1
