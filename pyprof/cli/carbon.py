@@ -208,7 +208,7 @@ def _of_file(path: str, base: Scenario) -> Scenario:
 
 def _answer(args: argparse.Namespace) -> Answer:
     """Everything that was asked."""
-    from pyprof.carbon import Scenario, compare
+    from pyprof.carbon import compare
     from pyprof.carbon.footprint import footprint
 
     _check_inputs(args)
@@ -216,7 +216,7 @@ def _answer(args: argparse.Namespace) -> Answer:
     if args.kg is not None:
         return _of_mass(args, ids)
     recording = None if args.file is None else options.open_recording(args.file)
-    report = None if recording is None else recording.report(scenario=Scenario())
+    report = None if recording is None else recording.energy()
     scenario = scenario_of(args, recording)
     bins = _bins(report) if args.provider is not None or args.cleanest else []
     if args.provider is not None:

@@ -171,7 +171,7 @@ class Recorded:
 
     kept = kept_if_sound = None
 
-    def report(self, *, scenario=None):
+    def energy(self):
         report = make_report([("", "training", self.end_ns * 1e-6)])
         run = replace(
             report.run,
