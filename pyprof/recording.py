@@ -122,7 +122,9 @@ class Recording:
         self, start_ns: int | None = None, end_ns: int | None = None, phase: str | None = None
     ) -> EnergyReport:
         """Joules alone, of the whole or of a part. :func:`price` adds the kilograms."""
-        energy = self._part(start_ns, end_ns, phase)
+        from pyprof.integrate import report
+
+        energy = report(self, start_ns=start_ns, end_ns=end_ns, phase=phase)
         return replace(energy, timed=_Hours(self, energy))
 
     @property
@@ -149,15 +151,7 @@ class Recording:
         edges_s: Sequence[float] | None = None,
     ) -> Sequence[tuple[float, float, float]]:
         """When the energy was used; see :meth:`pyprof.energy.EnergyReport.power_series`."""
-        return _Hours(self, self._part()).power_series(path, phase, edges_s)
-
-    def _part(
-        self, start_ns: int | None = None, end_ns: int | None = None, phase: str | None = None
-    ) -> EnergyReport:
-        """Joules alone, from all readings."""
-        from pyprof.integrate import report
-
-        return report(self, start_ns=start_ns, end_ns=end_ns, phase=phase)
+        return self.energy().power_series(path, phase, edges_s)
 
     def _scenario(self, zone: str | None, pue: float | None) -> Scenario | None:
         """What is kept with what is given over it; None where it is not said where it ran."""

@@ -19,14 +19,22 @@ _ABOUT = ("source", "note", "title", "name", "comment", "url", "doi", "year", "p
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One published figure beside the computed one; ``model`` where a table has several."""
+    """One published figure beside the computed one; ``model`` where a table has several.
+
+    ``allowed`` is how far they may be apart.
+    """
 
     id: str
     quantity: str
     expected: float
     computed: float
-    passes: bool
+    allowed: float
     model: str | None = None
+
+    @property
+    def passes(self) -> bool:
+        """Whether the figure comes out."""
+        return abs(self.computed - self.expected) <= self.allowed
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome in the form of the JSON contract."""
@@ -156,8 +164,5 @@ def _outcome(
 ) -> Outcome:
     """A figure held against its expectation."""
     rel, absolute = tolerances
-    error = abs(computed - expected)
-    passes = (rel is not None and error <= rel * abs(expected)) or (
-        absolute is not None and error <= absolute
-    )
-    return Outcome(case_id, quantity, expected, computed, passes, model)
+    allowed = max(0.0 if rel is None else rel * abs(expected), absolute or 0.0)
+    return Outcome(case_id, quantity, expected, computed, allowed, model)

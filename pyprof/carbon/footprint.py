@@ -195,7 +195,7 @@ def _report_of(value: Any) -> ReportLike | None:
 
 def price(ledger: Ledger, scenario: Scenario, timed: Timed | None = None) -> Footprint:
     """A ledger at the factor of a scenario, or at the intensity of each hour of ``timed``."""
-    _refuse_overhead_twice(ledger, scenario)
+    refuse_overhead_twice(ledger, scenario)
     prices = price_entries(ledger, scenario, timed)
     overhead = scenario.pue_multiplier
     entries_kg = [_times(kg, overhead) for kg in prices.entries_kg]
@@ -232,7 +232,7 @@ def _it_kwh(ledger: Ledger, scenario: Scenario) -> float | None:
     return kwh_from_j(ledger.energy_j) / inside
 
 
-def _refuse_overhead_twice(ledger: Ledger, scenario: Scenario) -> None:
+def refuse_overhead_twice(ledger: Ledger, scenario: Scenario) -> None:
     """A wall reading has the node's overhead inside: a PUE on top would count it twice."""
     if ledger.overhead_inside and scenario.pue_multiplier > 1.0:
         raise UsageError(

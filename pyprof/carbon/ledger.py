@@ -14,6 +14,8 @@ from pyprof.errors import UsageError
 ENERGY_PHASES = ("development", "training", "deployment", "idle", "infrastructure")
 _SENSED = ("measured", "derived")
 _OVERHEAD_SCOPES = ("wall", "rack", "facility")
+# Sources that read outside the machine, whatever they are plugged into.
+_OUTSIDE = ("meter",)
 
 
 class ChannelLike(Protocol):
@@ -30,6 +32,10 @@ class ChannelLike(Protocol):
     @property
     def scope(self) -> str:
         """What the reading covers."""
+
+    @property
+    def source(self) -> str:
+        """Which driver interface read it."""
 
     @property
     def quality(self) -> str:
@@ -259,6 +265,7 @@ def _untold(channels: Iterable[ChannelLike]) -> tuple[str, ...]:
 def _overhead_inside(channels: Iterable[ChannelLike]) -> str | None:
     """The counted channel, if any, whose reading has overhead inside already."""
     for channel in channels:
-        if channel.counted and channel.scope in _OVERHEAD_SCOPES:
+        outside = channel.scope in _OVERHEAD_SCOPES or channel.source in _OUTSIDE
+        if channel.counted and outside:
             return channel.id
     return None

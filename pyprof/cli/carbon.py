@@ -208,7 +208,6 @@ def _of_file(path: str, base: Scenario) -> Scenario:
 
 def _answer(args: argparse.Namespace) -> Answer:
     """Everything that was asked."""
-    from pyprof.carbon import Scenario, compare
     from pyprof.carbon.footprint import footprint
 
     _check_inputs(args)
@@ -216,7 +215,7 @@ def _answer(args: argparse.Namespace) -> Answer:
     if args.kg is not None:
         return _of_mass(args, ids)
     recording = None if args.file is None else options.open_recording(args.file)
-    report = None if recording is None else recording.report(scenario=Scenario())
+    report = None if recording is None else recording.energy()
     scenario = scenario_of(args, recording)
     bins = _bins(report) if args.provider is not None or args.cleanest else []
     if args.provider is not None:
@@ -224,13 +223,8 @@ def _answer(args: argparse.Namespace) -> Answer:
     energy: Any = _read_kwh(args.kwh) if report is None else report
     zones = () if args.zones is None else tuple(each for each in args.zones.split(",") if each)
     priced = footprint(energy, scenario) if scenario.has_place or not zones else None
-    energy_j = _joules(energy)
     kind = scenario.kind if priced is None else priced.factors[0].kind
-    rows = (
-        compare(energy_j, zones, kind=kind, pue=_applied(scenario), table=args.factor_table)
-        if zones and energy_j is not None
-        else ()
-    )
+    rows = _compared(energy, scenario, zones, kind, args.factor_table)
     kg, low, high = (
         (None, None, None) if priced is None else (priced.kg_co2e, priced.low_kg, priced.high_kg)
     )
@@ -287,11 +281,18 @@ def _read_kwh(words: Sequence[str]) -> dict[str, float]:
     return energies
 
 
-def _joules(energy: Any) -> float | None:
-    """The IT energy of whatever was given."""
-    from pyprof.carbon.footprint import ledger_of
+def _compared(
+    energy: Any, scenario: Scenario, zones: Sequence[str], kind: str, table: str | None
+) -> tuple[ZoneRow, ...]:
+    """The same energy in several zones, of one kind."""
+    from pyprof.carbon import compare
+    from pyprof.carbon.footprint import ledger_of, refuse_overhead_twice
 
-    return ledger_of(energy).energy_j
+    ledger = ledger_of(energy)
+    refuse_overhead_twice(ledger, scenario)
+    if not zones or ledger.energy_j is None:
+        return ()
+    return compare(ledger.energy_j, zones, kind=kind, pue=_applied(scenario), table=table)
 
 
 def _applied(scenario: Scenario) -> float | None:

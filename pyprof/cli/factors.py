@@ -190,7 +190,7 @@ def _hung(texts: Iterable[str]) -> list[str]:
 
 def _embodied(words: Sequence[str], basis: str | None) -> tuple[list[Any], list[str]]:
     """Manufacturing rows that hold every word; with a basis, those that can be compared."""
-    from pyprof.carbon.embodied import load_components
+    from pyprof.carbon.component import load_components
 
     wanted = [word.casefold() for word in words]
     rows = [

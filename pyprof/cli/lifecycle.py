@@ -99,7 +99,7 @@ def _account(args: argparse.Namespace, table: Mapping[str, Any], path: str) -> i
 
 def _report(path: str) -> ReportLike:
     """The report of a recording, which can say when its energy was used."""
-    return options.open_recording(path).report()
+    return options.open_recording(path).energy()
 
 
 def _as_json(cycle: LifeCycle) -> dict[str, Any]:

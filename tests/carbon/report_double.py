@@ -15,6 +15,7 @@ def make_channel(
     tolerance: float | None = None,
     counted: bool = True,
     scope: str = "node",
+    source: str = "",
 ) -> Channel:
     return Channel(
         id=id,
@@ -34,6 +35,7 @@ def make_channel(
         peak_w=None,
         coverage=1.0,
         update_period_s=0.1,
+        source=source,
     )
 
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from report_double import make_report
+from report_double import make_channel, make_report
 
 from pyprof.carbon.cases import published_cases_path
 from pyprof.carbon.table import data_path
@@ -171,7 +171,7 @@ class Recorded:
 
     kept = kept_if_sound = None
 
-    def report(self, *, scenario=None):
+    def energy(self):
         report = make_report([("", "training", self.end_ns * 1e-6)])
         run = replace(
             report.run,
@@ -366,6 +366,18 @@ def test_every_choice_that_stands_beside_the_total_has_its_flag(pyprof) -> None:
 def test_what_can_not_be_is_refused(pyprof, words: str, sentence: str) -> None:
     with pytest.raises((UsageError, UnknownZoneError), match=sentence):
         pyprof("carbon", *words.split())
+
+
+def test_no_comparison_puts_a_pue_on_a_wall_reading(pyprof, monkeypatch) -> None:
+    class AtTheWall(Recorded):
+        def energy(self):
+            wall = make_channel("meter", 7.2e6, domain="host", source="meter")
+            return replace(super().energy(), channel_rows=(wall,))
+
+    monkeypatch.setattr("pyprof.cli.options.open_recording", lambda path: AtTheWall())
+    assert pyprof("carbon", "run.pyprof", "--zones", "FR,AU")[0] == 0
+    with pytest.raises(UsageError, match="read at the wall"):
+        pyprof("carbon", "run.pyprof", "--zones", "FR,AU", "--pue", "1.2")
 
 
 def test_zones_are_compared_in_the_kind_of_the_total(pyprof, recording, tmp_path) -> None:

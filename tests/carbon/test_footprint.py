@@ -121,8 +121,9 @@ def test_energy_that_includes_the_overhead_is_not_multiplied_again() -> None:
     assert result.energy_kwh == pytest.approx(1_170_000)
 
 
-def test_a_pue_on_top_of_a_wall_reading_is_refused() -> None:
-    wall = make_channel("pdu", 10.0, domain="other", scope="wall")
+@pytest.mark.parametrize("where", [{"scope": "wall"}, {"scope": "rack"}, {"source": "meter"}])
+def test_a_pue_on_top_of_a_wall_reading_is_refused(where) -> None:
+    wall = make_channel("pdu", 10.0, domain="host", **where)
     report = make_report([("", "training", 10.0)], [wall])
     with pytest.raises(UsageError, match=r"pdu.*wall"):
         account(report, Scenario(zone="FR", pue=1.2))

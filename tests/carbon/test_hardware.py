@@ -5,14 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyprof.carbon import Scenario, footprint
-from pyprof.carbon.embodied import (
-    Holding,
-    amortise,
-    compare_devices,
-    find_component,
-    hold,
-    own_component,
-)
+from pyprof.carbon.component import compare_devices, find_component, own_component
+from pyprof.carbon.embodied import Holding, amortise, hold
 from pyprof.errors import NotComparableError, UsageError
 
 

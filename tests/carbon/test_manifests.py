@@ -9,7 +9,8 @@ import pytest
 from report_double import make_channel, make_report
 
 from pyprof.carbon import Scenario, account
-from pyprof.carbon.embodied import Holding, own_component
+from pyprof.carbon.component import own_component
+from pyprof.carbon.embodied import Holding
 from pyprof.carbon.lifecycle_file import life_cycle
 from pyprof.carbon.table import data_path
 from pyprof.errors import UsageError

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import pyprof.carbon
-from pyprof.carbon.embodied import find_component, known_accelerators, load_components
+from pyprof.carbon.component import find_component, known_accelerators, load_components
 from pyprof.carbon.equivalents import load_equivalences
 from pyprof.carbon.grid import country_of, find_factor, load_grid
 from pyprof.errors import UsageError

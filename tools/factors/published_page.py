@@ -8,6 +8,7 @@ python tools/factors/published_page.py --check     1 if what is there is not wha
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from itertools import groupby
@@ -98,7 +99,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
     parts = [
         INTRODUCTION,
         f"{sum(o.passes for o in outcomes)} of {len(outcomes)} figures come out.\n",
-        "![computed over expected](published-cases/outcomes.svg)\n",
+        "![computed against published](published-cases/outcomes.svg)\n",
         headlines(),
         "![the life cycle of BLOOM](published-cases/bloom.svg)\n",
         "![the same training in other grids](published-cases/zones.svg)\n",
@@ -136,9 +137,8 @@ def case_text(case: dict[str, Any], outcomes: Sequence[Outcome]) -> str:
         label = f"{each.quantity}, {each.model}" if each.model else each.quantity
         off = each.computed / each.expected - 1.0
         verdict = "pass" if each.passes else "**fail**"
-        lines.append(
-            f"| {label} | {each.expected:.10g} | {each.computed:.6g} | {off:+.2%} | {verdict} |"
-        )
+        figures = f"{each.expected:.10g} | {_computed(each.computed)} | {off:+.2%}"
+        lines.append(f"| {label} | {figures} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 
@@ -149,16 +149,35 @@ def bloom_picture() -> str:
         (f"{phase} ({published[phase]:g} t published)", kg / 1000, f"{kg / 1000:.2f} t")
         for phase, kg in sorted(cycle.by_phase.items(), key=lambda item: -item[1])
     ]
-    return bar_picture("The making of BLOOM, tonnes of CO2e", bars)
+    whole = ("all of it (50.5 t published)", cycle.kg_co2e / 1000, f"{cycle.kg_co2e / 1000:.2f} t")
+    return bar_picture("The making of BLOOM, tonnes of CO2e", [*bars, whole])
 
 
 def outcome_picture(outcomes: Sequence[Outcome]) -> str:
-    bars = []
-    for each in outcomes:
-        off = each.computed / each.expected - 1.0
+    """Every figure's error as a dot within the band that its tolerance allows."""
+    height, left, half = 20, 520, 100
+    rows = [
+        f'<text x="{left - half}" y="42" text-anchor="middle">less</text>'
+        f'<text x="{left}" y="42" text-anchor="middle">as published</text>'
+        f'<text x="{left + half}" y="42" text-anchor="middle">more</text>'
+    ]
+    for index, each in enumerate(outcomes):
+        y = 52 + index * height
         label = " ".join(filter(None, (each.id, each.quantity, each.model)))
-        bars.append((label, each.computed / each.expected, f"{off:+.2%}"))
-    return bar_picture("Computed over published; the full length is 1", bars)
+        error = each.computed - each.expected
+        place = error / each.allowed if each.allowed else math.copysign(float(error != 0), error)
+        x = left + half * max(-1.3, min(1.3, place))
+        colour = "#3a7d44" if each.passes else "#b3261e"
+        off, allowed = error / each.expected, each.allowed / abs(each.expected)
+        rows.append(
+            f'<text x="{left - half - 14}" y="{y + 11}" text-anchor="end">{escape(label)}</text>'
+            f'<rect x="{left - half}" y="{y}" width="{2 * half}" height="14" fill="#e3ebe4"/>'
+            f'<path d="M{left} {y}v14" stroke="#9aa89c"/>'
+            f'<circle cx="{x:.1f}" cy="{y + 7}" r="4.5" fill="{colour}"/>'
+            f'<text x="{left + half + 10}" y="{y + 11}">{off:+.2%} of ±{allowed:.2%}</text>'
+        )
+    title = "Computed against published: each dot within the band of its tolerance"
+    return picture(title, rows, 62 + len(outcomes) * height)
 
 
 def zone_picture() -> str:
@@ -169,7 +188,7 @@ def zone_picture() -> str:
 
 
 def bar_picture(title: str, bars: Sequence[tuple[str, float, str]]) -> str:
-    height, left, width = 20, 380, 300
+    height, left, width = 20, 300, 400
     longest = max(value for _, value, _ in bars)
     rows = []
     for index, (label, value, shown) in enumerate(bars):
@@ -180,13 +199,16 @@ def bar_picture(title: str, bars: Sequence[tuple[str, float, str]]) -> str:
             f'<rect x="{left}" y="{y}" width="{size:.1f}" height="14" fill="#3a7d44"/>'
             f'<text x="{left + size + 6:.1f}" y="{y + 11}">{escape(shown)}</text>'
         )
-    whole = 50 + len(bars) * height
+    return picture(title, rows, 50 + len(bars) * height)
+
+
+def picture(title: str, rows: Sequence[str], height: int) -> str:
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="800" height="{whole}" '
-        f'viewBox="0 0 800 {whole}" font-family="sans-serif" font-size="12" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="800" height="{height}" '
+        f'viewBox="0 0 800 {height}" font-family="sans-serif" font-size="12" role="img" '
         f'aria-label="{escape(title)}">'
     )
-    paper = f'<rect width="800" height="{whole}" fill="white"/>'
+    paper = f'<rect width="800" height="{height}" fill="white"/>'
     caption = f'<text x="12" y="22" font-size="14">{escape(title)}</text>'
     return "\n".join([head, paper, caption, *rows, "</svg>"]) + "\n"
 
@@ -194,6 +216,10 @@ def bar_picture(title: str, bars: Sequence[tuple[str, float, str]]) -> str:
 def _count(kg: float, name: str) -> str:
     (each,) = equivalents(kg, ids=[name])
     return f"{each.rounded:g}"
+
+
+def _computed(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1e6 else f"{value:.6g}"
 
 
 def _shown(value: Any) -> str:
