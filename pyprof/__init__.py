@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyprof.errors import PyprofError
     from pyprof.loading import load
     from pyprof.profiler import Profiler
+    from pyprof.sampling import Scheduling
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,7 @@ __all__ = [
     "Profiler",
     "PyprofError",
     "Scenario",
+    "Scheduling",
     "__version__",
     "footprint",
     "load",
@@ -35,6 +37,7 @@ _HOMES = {
     "Profiler": "pyprof.profiler",
     "PyprofError": "pyprof.errors",
     "Scenario": "pyprof.carbon",
+    "Scheduling": "pyprof.sampling",
     "footprint": "pyprof.carbon",
     "load": "pyprof.loading",
     "stage": "pyprof.stages",

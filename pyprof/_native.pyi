@@ -199,8 +199,21 @@ class Hardware:
 class Sampler:
     """Threads that read the hardware and never take the GIL. One start, one stop."""
 
-    def __init__(self, hardware: Hardware, interval_ns: int = 0) -> None:
-        """``interval_ns`` 0: each channel at its own pace."""
+    def __init__(
+        self,
+        hardware: Hardware,
+        interval_ns: int = 0,
+        *,
+        pace: str = "default",
+        budget: float = 0.0,
+        nice: int | None = None,
+        realtime: int = 0,
+        cpus: list[int] = ...,
+    ) -> None:
+        """``interval_ns`` 0: each channel at its own pace, followed as ``pace`` says.
+
+        ``budget`` is a share of one core, 0: no limit; ``realtime`` a priority of SCHED_FIFO.
+        """
     def start(self) -> None: ...
     def stop(self, settle_ns: int = 150_000_000) -> None:
         """Waits for one more update of each counter, at most ``settle_ns``, then ends the threads;
@@ -209,8 +222,12 @@ class Sampler:
         """One frame per channel with what is new since the last drain (pulse only if no change)."""
     def events(self) -> list[tuple[int, str, int, int, str]]:
         """New events since the last call: (t_ns, kind, channel index or -1, count, text)."""
-    def stats(self) -> dict[str, float]:
-        """cpu_s, wakes, reads, late, failed_reads, thinned so far."""
+    def stats(self) -> dict[str, Any]:
+        """cpu_s, wakes, reads, late, failed_reads, thinned, unseen, slowed so far.
+
+        ``sources``: per name reads, failed_reads, p50_s, p99_s, total_s of a read. ``channels``: a
+        list of update_period_s, update_spread_s (None while unknown) and mode.
+        """
     @property
     def running(self) -> bool: ...
 

@@ -86,6 +86,7 @@ class Channel:
     update_period_s: float | None
     source: str = ""
     reason: str | None = None
+    update_spread_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +139,25 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceCost:
+    """What reading one source cost: how often, and how long a read took (wall time)."""
+
+    name: str
+    reads: int
+    failed_reads: int
+    p50_s: float
+    p99_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Overhead:
-    """What measuring itself cost. ``cpu_percent`` is of one core."""
+    """What measuring itself cost. ``cpu_percent`` is of one core.
+
+    ``unseen`` counts updates that were predicted and not seen, ``thinned`` changes that were merged
+    because nobody took them away in time, ``slowed`` how many times rarer than planned the rarest
+    reads were at the end.
+    """
 
     cpu_s: float | None
     cpu_percent: float | None
@@ -147,6 +165,10 @@ class Overhead:
     reads: int | None
     late: int | None
     failed_reads: int | None
+    unseen: int | None = None
+    thinned: int | None = None
+    slowed: int | None = None
+    sources: tuple[SourceCost, ...] | None = None
 
 
 class Channels(Mapping[str, Channel]):

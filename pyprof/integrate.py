@@ -8,13 +8,14 @@ from typing import Any
 
 import pyprof
 from pyprof import _native, host
-from pyprof.energy import Channel, EnergyReport, Event, Overhead, Run, Stage, Total
+from pyprof.energy import Channel, EnergyReport, Event, Overhead, Run, SourceCost, Stage, Total
 from pyprof.errors import RecordingError
 from pyprof.layout import Incident
 from pyprof.recording import Recording
 from pyprof.selection import Selection, select
 
 UNMEASURED = "unmeasured"
+_COST_KEYS = ("reads", "failed_reads", "p50_s", "p99_s", "total_s")
 
 
 def report(
@@ -29,7 +30,7 @@ def report(
     end_ns = max(recording.end_ns if end_ns is None else end_ns, start_ns)
     made, chosen = account(recording, start_ns, end_ns, phase or recording.phase)
     solved = made.solve()
-    channels = tuple(_channels(recording.channels, solved["channels"]))
+    channels = tuple(_channels(recording, solved["channels"]))
     return EnergyReport(
         pyprof_version=pyprof.__version__,
         run=_run(recording, start_ns, end_ns),
@@ -87,9 +88,9 @@ def _run(recording: Recording, start_ns: int, end_ns: int) -> Run:
 
 
 def _channels(
-    channels: Sequence[_native.Channel], solved: Sequence[Mapping[str, Any] | None]
+    recording: Recording, solved: Sequence[Mapping[str, Any] | None]
 ) -> Iterable[Channel]:
-    for channel, numbers in zip(channels, solved, strict=True):
+    for index, (channel, numbers) in enumerate(zip(recording.channels, solved, strict=True)):
         given = numbers or {}
         yield Channel(
             id=channel.id,
@@ -111,6 +112,7 @@ def _channels(
             update_period_s=given.get("update_period_s"),
             source=channel.source,
             reason=channel.reason or None,
+            update_spread_s=recording.stats.get(f"channels/{index}/update_spread_s"),
         )
 
 
@@ -217,7 +219,31 @@ def _overhead(recording: Recording) -> Overhead:
         reads=_whole(stats.get("reads")),
         late=_whole(stats.get("late")),
         failed_reads=_whole(stats.get("failed_reads")),
+        unseen=_whole(stats.get("unseen")),
+        thinned=_whole(stats.get("thinned")),
+        slowed=_whole(stats.get("slowed")),
+        sources=tuple(_source_costs(stats)) if stats else None,
     )
+
+
+def _source_costs(stats: Mapping[str, float]) -> Iterable[SourceCost]:
+    """The rows ``sources/NAME/...`` of the sampler's own account."""
+    end = "/p50_s"
+    names = (
+        key[len("sources/") : -len(end)]
+        for key in stats
+        if key.startswith("sources/") and key.endswith(end)
+    )
+    for name in names:
+        of = {key: stats.get(f"sources/{name}/{key}", 0.0) for key in _COST_KEYS}
+        yield SourceCost(
+            name=name,
+            reads=int(of["reads"]),
+            failed_reads=int(of["failed_reads"]),
+            p50_s=of["p50_s"],
+            p99_s=of["p99_s"],
+            total_s=of["total_s"],
+        )
 
 
 def _whole(value: float | None) -> int | None:

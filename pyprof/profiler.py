@@ -15,14 +15,14 @@ from pyprof import _native, forks, runfolder
 from pyprof.energy import PHASES, EnergyReport
 from pyprof.errors import PyprofError, UsageError
 from pyprof.notice import say
-from pyprof.session import Session, interval_ns
+from pyprof.sampling import Sampling, Scheduling
+from pyprof.session import Session
 from pyprof.stages import stage
 
 if TYPE_CHECKING:
     from pyprof.carbon import Scenario
     from pyprof.recording import Recording
 
-PACES = ("default",)
 _SYSFS = "/sys"
 
 
@@ -46,23 +46,24 @@ class Profiler:
         sysfs: str = _SYSFS,
         nvml: str | None = None,
         simulate: str | None = None,
+        budget: float | None = None,
+        scheduling: Scheduling | None = None,
     ) -> None:
         """Check every choice; nothing is opened before ``start``.
 
         ``out`` None leaves no file behind. ``interval`` is in seconds, None: each sensor at its
-        own pace. ``sysfs`` and ``nvml`` stand for ``/sys`` and the system's NVML library;
-        ``simulate`` is a file of signals to measure instead of hardware.
+        own pace, which ``pace`` (default, fine or finest) follows more or less closely. ``budget``
+        is what sampling may take, in percent of one core (see :class:`pyprof.sampling.Sampling`),
+        ``scheduling`` where and how urgently it runs. ``sysfs`` and ``nvml`` stand for ``/sys`` and
+        the system's NVML library; ``simulate`` is a file of signals to measure instead of hardware.
         """
         if phase not in PHASES:
             raise UsageError(f"phase must be one of {', '.join(PHASES)}, not {phase!r}")
-        if pace not in PACES:
-            raise UsageError(f"pace must be one of {', '.join(PACES)}, not {pace!r}")
-        interval_ns(interval)
+        self._sampling = Sampling(pace, interval, budget, scheduling or Scheduling())
         self._out = None if out is None else Path(os.fspath(out))
         self._zone = zone
         self._pue = pue
         self._phase = phase
-        self._interval_s = interval
         self._sources = None if sources is None else tuple(sources)
         self._model = model
         self._sysfs = os.environ.get("PYPROF_SYSFS", sysfs) if sysfs == _SYSFS else sysfs
@@ -197,9 +198,7 @@ class Profiler:
         )
         kept = _kept(self._zone, self._pue)
         self._keeps = kept is not None
-        return Session(
-            look, out=self._out, phase=self._phase, interval_s=self._interval_s, kept=kept
-        )
+        return Session(look, out=self._out, phase=self._phase, sampling=self._sampling, kept=kept)
 
 
 # -- the session that all profilers of a process share ---------------------------------------------

@@ -8,9 +8,9 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyprof
 from pyprof import _native, container, forks, host, leaving, runfolder
@@ -21,6 +21,7 @@ from pyprof.loading import NODE_FILE, join_folder, load_file, load_folder
 from pyprof.notice import say
 from pyprof.reading import read
 from pyprof.recording import Recording
+from pyprof.sampling import Sampling
 from pyprof.store import Batch, Head, Store
 from pyprof.writer import Writer
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _STATS_EVERY_NS = 5 * NS_PER_S
 _SUSPEND_NS = NS_PER_S // 20
-_LEAST_INTERVAL_S = 1e-4
 
 
 class Session:
@@ -41,7 +41,7 @@ class Session:
         *,
         out: Path | None,
         phase: str = "training",
-        interval_s: float | None = None,
+        sampling: Sampling | None = None,
         command: str | None = None,
         folder: bool = False,
         overwrite: bool = False,
@@ -53,7 +53,7 @@ class Session:
         ``kept`` is the scenario that the recording keeps (``pyprof.carbon.keep_text``).
         """
         self._look = look
-        self._interval_ns = interval_ns(interval_s)
+        self._sampling = sampling or Sampling()
         self.out = None if out is None else Path(os.path.abspath(out))
         self.phase = phase
         self._command = command if command is not None else host.program_name()
@@ -96,7 +96,8 @@ class Session:
             return
         self._check_output()
         self._machine = machine = open_machine(self._look)
-        self._sampler = _sampler(machine, self._interval_ns)
+        if machine.native is not None and machine.channels:
+            self._sampler = self._sampling.sampler(machine.native)
         self._make_folder()
         self._writer = Writer(self._open_store, self._collect)
         forks.call_in_child(_forget_marks)
@@ -222,7 +223,8 @@ class Session:
             "run_id": os.urandom(16).hex(),
             "pyprof_version": pyprof.__version__,
             "scope": self._machine.scope,
-            "interval_ns": str(self._interval_ns),
+            "interval_ns": str(self._sampling.interval_ns),
+            "pace": self._sampling.pace,
             **host.facts(),
         }
         if self._kept is not None:
@@ -258,7 +260,7 @@ class Session:
             batch.incidents = [Incident(*event) for event in self._sampler.events()]
             if now_ns - self._stats_ns > _STATS_EVERY_NS:
                 self._stats_ns = now_ns
-                batch.stats = self._sampler.stats()
+                batch.stats = dict(_flat(self._sampler.stats()))
         batch.incidents = [*batch.incidents, *self._suspended(now_ns)]
         return batch
 
@@ -291,19 +293,15 @@ class Session:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def interval_ns(interval_s: float | None) -> int:
-    """Nanoseconds of an interval in seconds; 0 for each sensor at its own pace."""
-    if interval_s is None:
-        return 0
-    if not _LEAST_INTERVAL_S <= interval_s <= 3600:
-        raise UsageError(f"interval must be between 0.0001 and 3600 seconds, not {interval_s!r}")
-    return round(interval_s * NS_PER_S)
-
-
-def _sampler(machine: Machine, every_ns: int) -> _native.Sampler | None:
-    if machine.native is None or not machine.channels:
-        return None
-    return _native.Sampler(machine.native, every_ns)
+def _flat(stats: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers by name: ``sources/nvml/p99_s``, ``channels/3/update_spread_s``."""
+    for name, value in stats.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}/")
+        elif isinstance(value, list):
+            yield from _flat({str(i): row for i, row in enumerate(value)}, f"{prefix}{name}/")
+        elif isinstance(value, (int, float)):
+            yield f"{prefix}{name}", value
 
 
 _running: set[Session] = set()

@@ -1,73 +1,67 @@
 #include "core/lane.h"
 
+#include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
-#include <cstring>
+#include <cstdlib>
+#include <limits>
+#include <utility>
 
 #include "core/clock.h"
+#include "core/mark.h"
 
 namespace pyprof {
 namespace {
 
-constexpr int64_t kLongestSleepNs = 100 * kNsPerMs;  // how soon a stop is noticed at the latest
-constexpr int64_t kShareNs = 150 * kNsPerUs;         // units due within this share a wake
+constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+constexpr int64_t kTaken = -1;
+constexpr unsigned long kSlackNs = 1000;  // the default of 50 us is half a bracket of RAPL
 constexpr int64_t kBurstNs = 8 * kNsPerMs;
-constexpr int kBurstChanges = 5;
-constexpr size_t kMostEvents = 4096;
+constexpr int kBurstChanges = 6;
+constexpr size_t kMostBurst = 64;
+constexpr int64_t kHangNs = 10 * kNsPerMs;  // no driver's call takes so long in good health
+constexpr int64_t kUndatedNs = kNsPerS;     // a value from within so long a call has no date
+constexpr int64_t kWatchLeastNs = 20 * kNsPerMs;
+constexpr int64_t kWatchMostNs = 100 * kNsPerMs;
+constexpr int64_t kWatchIntervals = 10;  // blind reads between two looks
+constexpr int64_t kCheckNs = 2 * kNsPerS;
+constexpr int64_t kFirstCheckNs = 3 * kNsPerS;  // finding the periods costs more, once
+constexpr double kRelax = 0.8;  // of the budget, which twice the reads must not exceed
+constexpr int kMostStride = 64;
 
-bool later(const Slot* a, const Slot* b) { return a->deadline_ns > b->deadline_ns; }
-
-const char* kind_of(Sample::Status status) {
-  switch (status) {
-    case Sample::Status::kDenied:
-      return "denied";
-    case Sample::Status::kLost:
-      return "lost";
-    default:
-      return "failed";
-  }
+int64_t median(int64_t* values, int count) {
+  std::sort(values, values + count);
+  return (values[(count - 1) / 2] + values[count / 2]) / 2;
 }
 
 }  // namespace
 
-LaneThread::LaneThread(std::string name, Lane lane, Pace pace)
-    : name_(std::move(name)), lane_(lane), pace_(pace) {
-  events_.reserve(64);
-}
+LaneThread::LaneThread(std::string name, const SamplerOptions& options)
+    : name_(std::move(name)), options_(options) {}
 
-void LaneThread::add(std::unique_ptr<Unit> unit, uint32_t first_index, size_t capacity) {
-  Pace pace = pace_;
-  if (const int64_t own = unit->interval_ns(); own > 0)
-    pace.interval_ns = std::max(own, pace.interval_ns);
-  Slot slot{std::move(unit), pace, Pacer(pace), {}, {}};
-  const auto& channels = slot.unit->channels();
-  slot.samples.resize(channels.size());
-  for (size_t i = 0; i < channels.size(); ++i) {
-    ChannelState state;
-    state.index = first_index + static_cast<uint32_t>(i);
-    state.unit = slot.unit.get();
-    state.kind = channels[i].kind;
-    state.documented_ns = channels[i].period_ns;
-    state.buffer = std::make_unique<TraceBuffer>(capacity);
-    slot.channels.push_back(std::move(state));
-  }
-  slots_.push_back(std::move(slot));
-}
+// -- life, by others ------------------------------------------------------------------------------
 
-void LaneThread::start() {
-  for (Slot& slot : slots_) heap_.push_back(&slot);
+void LaneThread::start(std::shared_ptr<Crew> crew, bool guarded) {
+  guarded_ = guarded;
+  due_.resize(slots_.size(), Plan{});
+  fresh_.reserve(slots_.size());
   auto self = shared_from_this();  // a thread that hangs keeps what it uses alive
-  thread_ = std::thread([self] { self->run(); });
+  thread_ = std::thread([self, crew] { self->run(crew); });
 }
 
 bool LaneThread::wait_first_reads(int64_t until_ns) {
-  std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, std::chrono::nanoseconds(until_ns - monotonic_ns()),
-                           [this] { return first_done_; });
+  std::unique_lock lock(gate_mutex_);
+  return gate_.wait_for(lock, std::chrono::nanoseconds(until_ns - monotonic_ns()),
+                        [this] { return first_done_; });
 }
 
 void LaneThread::ask_stop(int64_t settle_ns) {
@@ -75,13 +69,15 @@ void LaneThread::ask_stop(int64_t settle_ns) {
   settle_from_ns_ = now;
   settle_until_ns_ = now + settle_ns;
   stop_ = true;
+  bell_.fetch_add(1);
+  syscall(SYS_futex, &bell_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 }
 
 bool LaneThread::wait_done(int64_t until_ns) {
   {
-    std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, std::chrono::nanoseconds(until_ns - monotonic_ns()),
-                           [this] { return done_; })) {
+    std::unique_lock lock(gate_mutex_);
+    if (!gate_.wait_for(lock, std::chrono::nanoseconds(until_ns - monotonic_ns()),
+                        [this] { return done_; })) {
       return false;
     }
   }
@@ -91,243 +87,431 @@ bool LaneThread::wait_done(int64_t until_ns) {
 
 void LaneThread::abandon() {
   if (thread_.joinable()) thread_.detach();
+  const int64_t since = settle_from_ns_;
+  const std::lock_guard lock(mutex_);
+  for (const auto& slot : slots_) {
+    const auto index = static_cast<int32_t>(slot->channels()[0].index);
+    const int64_t read = slot->channels()[0].last_read_ns;
+    if (read >= since) continue;
+    log_.note({.t_ns = monotonic_ns(),
+               .kind = Incident::Kind::kHung,
+               .channel = index,
+               .figure = static_cast<double>(since - read) / kNsPerS,
+               .at_end = true});
+  }
 }
+
+int64_t LaneThread::shortest_ns() const {
+  const std::lock_guard lock(mutex_);
+  int64_t shortest = kNever;
+  for (const auto& slot : slots_) {
+    const int64_t interval = slot->pacer().interval_ns();
+    // While periods are looked for, reads are closer than they will be.
+    const bool looking = slot->pacer().mode() == Pacer::Mode::kAcquire;
+    shortest = std::min(shortest, looking ? kWatchLeastNs : interval);
+  }
+  return shortest;
+}
+
+std::shared_ptr<LaneThread> LaneThread::leave_hung(int64_t now_ns, int64_t limit_ns) {
+  int64_t since = busy_since_ns_.load(std::memory_order_acquire);
+  if (since <= 0 || now_ns - since < limit_ns || due_.size() < 2) return nullptr;
+  if (!busy_since_ns_.compare_exchange_strong(since, kTaken)) return nullptr;
+  auto heir = std::make_shared<LaneThread>(name_, options_);
+  const std::lock_guard lock(mutex_);
+  std::vector<std::unique_ptr<Slot>> hung;
+  for (uint32_t i = 0; i < slots_.size(); ++i) {
+    if (i == current_) {
+      hung.push_back(std::move(slots_[i]));
+      continue;
+    }
+    // One that was read and not stored yet is stored by the heir's first turn.
+    const auto at = static_cast<uint32_t>(heir->slots_.size());
+    if (std::find(fresh_.begin(), fresh_.end(), i) != fresh_.end()) heir->fresh_.push_back(at);
+    heir->due_.push_back(due_[i]);
+    heir->add(std::move(slots_[i]));
+  }
+  heir->first_turn_ = first_turn_;
+  heir->stride_ = stride_;
+  heir->marks_ = marks_;
+  slots_ = std::move(hung);
+  return heir;
+}
+
+void LaneThread::take_frames(std::vector<Frame>& out, std::vector<Progress>& progress) {
+  // The watch may move units to another lane meanwhile, but they stay where they are in memory.
+  std::vector<std::pair<const ChannelState*, Pulse>> taken;
+  taken.reserve(progress.size());  // before the lock: the sampling thread never waits for memory
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& slot : slots_) {
+      for (ChannelState& channel : slot->channels()) {
+        channel.buffer.turn();
+        taken.emplace_back(&channel, channel.buffer.pulse());
+      }
+    }
+  }
+  for (const auto& [channel, pulse] : taken) {
+    Progress& so_far = progress[channel->index];
+    const std::vector<Change>& changes = channel->buffer.taken();
+    if (changes.empty() && pulse.last_read_ns == so_far.read_ns) continue;
+    out.push_back({channel->index, so_far.sequence, pulse, changes});
+    so_far = {so_far.sequence + changes.size(), pulse.last_read_ns};
+  }
+}
+
+void LaneThread::take_events(std::vector<SamplerEvent>& out) {
+  std::vector<Incident> taken;
+  taken.reserve(IncidentLog::most());  // before the lock, and in words after it
+  {
+    const std::lock_guard lock(mutex_);
+    log_.take(taken);
+  }
+  for (const Incident& incident : taken) out.push_back(in_words(incident));
+}
+
+void LaneThread::add_stats(SamplerStats& stats) const {
+  const std::lock_guard lock(mutex_);
+  int64_t cpu = cpu_ns_;
+  if (cpu < 0) cpu = clock_known_ ? clock_ns(cpu_clock_) : 0;
+  stats.cpu_s += static_cast<double>(cpu) / kNsPerS;
+  stats.wakes += wakes_;
+  stats.reads += reads_;
+  stats.late += late_;
+  for (const auto& slot : slots_) {
+    SourceStats& source = stats.sources[slot->unit().channels().front().source];
+    source.reads += slot->latencies().count();
+    source.failed_reads += slot->failed();
+    source.latencies.merge(slot->latencies());
+    stats.failed_reads += slot->failed();
+    // A gauge may repeat its value; a counter moves with every update.
+    if (slot->channels()[0].kind == Kind::kCounter) stats.unseen += slot->pacer().unseen();
+    stats.slowed = std::max(stats.slowed, slot->stride());
+    for (const ChannelState& channel : slot->channels()) {
+      stats.thinned += channel.buffer.thinned();
+      stats.channels.push_back({channel.index, slot->pacer().period_ns(),
+                                slot->pacer().period_spread_ns(), slot->pacer().mode()});
+    }
+  }
+}
+
+// -- the thread -----------------------------------------------------------------------------------
 
 void LaneThread::prepare_thread() {
   sigset_t all;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, nullptr);  // signals belong to the workload's threads
   pthread_setname_np(pthread_self(), name_.substr(0, 15).c_str());
-  prctl(PR_SET_TIMERSLACK,
-        1000UL);  // this thread only; the default of 50 us is half a RAPL bracket
+  prctl(PR_SET_TIMERSLACK, kSlackNs);  // of this thread only
+  const Scheduling& wanted = options_.scheduling;
+  int refused = 0;
+  const auto self = static_cast<id_t>(syscall(SYS_gettid));
+  if (wanted.has_nice && setpriority(PRIO_PROCESS, self, wanted.nice) != 0) refused = errno;
+  if (wanted.realtime > 0) {
+    const sched_param priority{wanted.realtime};
+    if (const int error = pthread_setschedparam(pthread_self(), SCHED_FIFO, &priority); error != 0)
+      refused = error;
+  }
+  if (!wanted.cpus.empty()) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (const int cpu : wanted.cpus) {
+      if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(static_cast<size_t>(cpu), &set);
+    }
+    if (const int error = pthread_setaffinity_np(pthread_self(), sizeof set, &set); error != 0)
+      refused = error;
+  }
   const std::lock_guard lock(mutex_);
   clock_known_ = pthread_getcpuclockid(pthread_self(), &cpu_clock_) == 0;
+  if (refused != 0) {
+    log_.note({.t_ns = monotonic_ns(), .kind = Incident::Kind::kUnprivileged, .code = refused});
+  }
 }
 
-void LaneThread::run() {
+void LaneThread::run(const std::shared_ptr<Crew>& crew) {
   prepare_thread();
-  for (Slot& slot : slots_) {
-    slot.pacer.start(monotonic_ns());
-    slot.deadline_ns = read_slot(slot, monotonic_ns());
+  next_check_ns_ = monotonic_ns() + kFirstCheckNs;
+  if (first_turn_) {
+    first_reads();
+  } else {
+    store(monotonic_ns());
   }
-  {
-    const std::lock_guard lock(mutex_);
-    first_done_ = true;
-  }
-  changed_.notify_all();
-  if (lane_ == Lane::kFiles && pace_.interval_ns == 0) burst();
-  std::make_heap(heap_.begin(), heap_.end(), later);
-  bool settling = false;
-  for (;;) {
-    const int64_t deadline = heap_.front()->deadline_ns;
+  while (true) {
     int64_t now = monotonic_ns();
-    if (now < deadline) {
-      sleep_until(std::min(deadline, now + kLongestSleepNs));
+    const int64_t next = guarded_ ? next_ns_ : std::min(next_ns_, next_watch_ns_);
+    if (now < next) {
+      doze(next);
       now = monotonic_ns();
-      wakes_.fetch_add(1, std::memory_order_relaxed);
+      ++woke_;
     }
     if (stop_.load(std::memory_order_relaxed)) {
-      if (!settling) {
-        settling = true;
-        for (Slot& slot : slots_) slot.deadline_ns = read_slot(slot, monotonic_ns());
-        std::make_heap(heap_.begin(), heap_.end(), later);
-      }
-      if (settle(now)) break;
+      if (!settling_) begin_settling(now);
+      if (settled(now)) break;
     }
-    if (now >= heap_.front()->deadline_ns) read_due(now);
+    if (!guarded_ && now >= next_watch_ns_) next_watch_ns_ = crew->watch(crew, now);
+    if (now >= next_check_ns_) restrain(*crew, now);
+    if (!turn(now)) come_back();
   }
-  cpu_ns_ = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  finish();
+}
+
+void LaneThread::first_reads() {
+  const int64_t now = monotonic_ns();
   {
     const std::lock_guard lock(mutex_);
-    done_ = true;
+    for (const auto& slot : slots_) slot->start(now);  // one grid for all
   }
-  changed_.notify_all();
+  marks_ = marks_made();
+  fresh_.clear();
+  if (!turn(now)) come_back();
+  if (!guarded_ && options_.interval_ns == 0) burst();
+  {
+    const std::lock_guard lock(gate_mutex_);
+    first_done_ = true;
+  }
+  gate_.notify_all();
+}
+
+// A word that can be rung: a stop does not wait for the next deadline.
+void LaneThread::doze(int64_t until_ns) {
+  const uint32_t rung = bell_.load(std::memory_order_relaxed);
+  if (stop_.load(std::memory_order_acquire) && !settling_) return;
+  const int64_t at = settling_ ? std::min<int64_t>(until_ns, settle_until_ns_) : until_ns;
+  const timespec when{at / kNsPerS, at % kNsPerS};
+  syscall(SYS_futex, &bell_, FUTEX_WAIT_BITSET_PRIVATE, rung, at == kNever ? nullptr : &when,
+          nullptr, FUTEX_BITSET_MATCH_ANY);
+}
+
+// Reads whatever is ready, then stores it all at once. False: a call hung for so long that the
+// other units were given to another lane.
+bool LaneThread::turn(int64_t now_ns) {
+  if (const uint64_t marks = marks_made(); marks != marks_) {
+    marks_ = marks;
+    attend(now_ns, false);
+  }
+  int64_t before = now_ns;
+  for (uint32_t i = 0; i < due_.size(); ++i) {
+    if (due_[i].ready_ns > now_ns) continue;
+    if (!read_one(i, before)) return false;
+    before = slots_[i]->after_ns();
+  }
+  store(now_ns);
+  return true;
+}
+
+bool LaneThread::read_one(uint32_t which, int64_t before_ns) {
+  Slot& slot = *slots_[which];
+  if (!guarded_ || !slot.vendor()) {
+    slot.read(before_ns);
+    slot.read_until(monotonic_ns());
+  } else {
+    current_ = which;
+    busy_since_ns_.store(before_ns, std::memory_order_release);
+    slot.read(before_ns);
+    slot.read_until(monotonic_ns());
+    int64_t mine = before_ns;
+    if (!busy_since_ns_.compare_exchange_strong(mine, 0)) return false;
+  }
+  fresh_.push_back(which);
+  return true;
+}
+
+void LaneThread::store(int64_t now_ns) {
+  const std::lock_guard lock(mutex_);
+  wakes_ += woke_;
+  woke_ = 0;
+  reads_ += fresh_.size();
+  for (const uint32_t i : fresh_) {
+    Slot& slot = *slots_[i];
+    if (!first_turn_ && now_ns - due_[i].deadline_ns > slot.pacer().interval_ns() / 2) ++late_;
+    due_[i] = slot.took_ns() > kUndatedNs ? slot.discard(log_) : slot.store(log_);
+  }
+  fresh_.clear();
+  first_turn_ = false;
+  plan();
+}
+
+void LaneThread::plan() {
+  next_ns_ = kNever;
+  for (const Plan& plan : due_) next_ns_ = std::min(next_ns_, plan.deadline_ns);
+}
+
+// The call has returned at last, and this lane has nothing but its unit.
+void LaneThread::come_back() {
+  current_ = 0;
+  fresh_.clear();
+  due_.assign(1, Plan{});
+  busy_since_ns_ = 0;
+  const std::lock_guard lock(mutex_);
+  due_[0] = slots_[0]->discard(log_);
+  plan();
+}
+
+void LaneThread::attend(int64_t now_ns, bool always) {
+  const std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < due_.size(); ++i) due_[i] = slots_[i]->attend(now_ns, due_[i], always);
+  plan();
 }
 
 // Reads as fast as possible for a few milliseconds: the only way to learn the period of a sensor
 // that updates faster than it will be read.
 void LaneThread::burst() {
-  const int64_t until = monotonic_ns() + kBurstNs;
   struct Burst {
-    int64_t first = 0, last = 0;
+    int64_t at[kBurstChanges];
     int changes = 0;
   };
-  std::vector<Burst> found(slots_.size());
+  Burst found[kMostBurst];
+  const size_t count = std::min(slots_.size(), kMostBurst);
+  const int64_t until = monotonic_ns() + kBurstNs;
+  const std::lock_guard lock(mutex_);
   for (bool all = false; !all && monotonic_ns() < until;) {
     all = true;
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      Slot& slot = slots_[i];
-      if (slot.pace.interval_ns > 0 || slot.channels[0].kind != Kind::kCounter) continue;
-      if (found[i].changes >= kBurstChanges) continue;
+    for (size_t i = 0; i < count; ++i) {
+      Slot& slot = *slots_[i];
+      if (!slot.can_burst() || found[i].changes == kBurstChanges) continue;
       all = false;
-      const int64_t before = slot.channels[0].changed_at_ns;
-      read_slot(slot, monotonic_ns());
-      const int64_t after = slot.channels[0].changed_at_ns;
-      if (after == before) continue;
-      if (found[i].changes++ == 0) found[i].first = after;
-      found[i].last = after;
+      const int64_t before = slot.channels()[0].changed_at_ns;
+      slot.read(monotonic_ns());
+      slot.read_until(monotonic_ns());
+      slot.store(log_);
+      ++reads_;
+      const int64_t after = slot.channels()[0].changed_at_ns;
+      if (after != before) found[i].at[found[i].changes++] = after;
     }
   }
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i].pace.interval_ns > 0) continue;
-    slots_[i].pacer = Pacer(slots_[i].pace);
-    slots_[i].deadline_ns = slots_[i].pacer.start(monotonic_ns());
+  const int64_t now = monotonic_ns();
+  for (size_t i = 0; i < count; ++i) {
+    Slot& slot = *slots_[i];
+    if (!slot.can_burst()) continue;
     // Three changes in 8 ms: the sensor is faster than is worth following. The first change of the
     // burst may follow a read long before it, so it only starts the clock.
-    if (found[i].changes >= 3) {
-      slots_[i].pacer.set_fast_period((found[i].last - found[i].first) / (found[i].changes - 1));
-      slots_[i].deadline_ns = monotonic_ns() + pace_.coarse_ns;
+    const Burst& burst = found[i];
+    const int steps = burst.changes - 1;
+    int64_t period = 0, spread = 0;
+    if (steps >= 2) {
+      // Medians: the thread may have been away for one of them.
+      int64_t gaps[kBurstChanges], off[kBurstChanges];
+      for (int k = 0; k < steps; ++k) gaps[k] = burst.at[k + 1] - burst.at[k];
+      period = median(gaps, steps);
+      for (int k = 0; k < steps; ++k) off[k] = std::abs(gaps[k] - period);
+      spread = 2 * median(off, steps);
     }
+    due_[i] = slot.end_burst(now, period, spread);
   }
+  plan();
 }
 
-void LaneThread::read_due(int64_t now_ns) {
-  int64_t before = now_ns;
-  while (heap_.front()->deadline_ns <= now_ns + kShareNs) {
-    Slot* slot = heap_.front();
-    const int64_t planned = slot->pacer.interval_ns();
-    if (now_ns - slot->deadline_ns > planned / 2) late_.fetch_add(1, std::memory_order_relaxed);
-    std::pop_heap(heap_.begin(), heap_.end(), later);
-    slot->deadline_ns = read_slot(*slot, before);
-    std::push_heap(heap_.begin(), heap_.end(), later);
-    before = monotonic_ns();
-    if (before > now_ns + kNsPerMs) return;  // a slow call: look at the clock again
-  }
-}
+// -- restraint ------------------------------------------------------------------------------------
 
-// Returns the unit's next deadline.
-int64_t LaneThread::read_slot(Slot& slot, int64_t before_ns) {
-  slot.unit->read(slot.samples);
-  const int64_t after = monotonic_ns();
-  const int64_t middle = before_ns + (after - before_ns) / 2;
-  reads_.fetch_add(1, std::memory_order_relaxed);
-  const ChannelState& first = slot.channels[0];
-  const int64_t last_old = first.last_read_ns;
-  bool failed = false;
-  const bool seen = first.seen;
-  const bool changed =
-      seen && slot.samples[0].status == Sample::Status::kOk && slot.samples[0].raw != first.raw;
-  int64_t next;
-  if (slot.samples[0].status != Sample::Status::kOk) {
-    next = slot.pacer.retry(after);
-  } else {
-    next = slot.pacer.next(middle, after, changed, last_old);
-  }
-  for (size_t i = 0; i < slot.channels.size(); ++i) take_sample(slot, i, middle, &failed);
-  if (failed) failed_.fetch_add(1, std::memory_order_relaxed);
-  return next;
-}
-
-bool LaneThread::take_sample(Slot& slot, size_t which, int64_t at_ns, bool* failed) {
-  ChannelState& channel = slot.channels[which];
-  const Sample& sample = slot.samples[which];
-  if (sample.status != Sample::Status::kOk) {
-    *failed = true;
-    channel.failed_since = true;
-    note_failure(channel, sample, at_ns);
-    return false;
-  }
-  if (channel.episode.count != 0) note_recovery(channel, at_ns);
-  const Pacer& pacer = slot.pacer;
-  const int64_t period = pacer.period_ns() > 0 ? pacer.period_ns() : channel.documented_ns;
-  const int64_t planned = std::max(pacer.interval_ns(), period);
-  const int64_t elapsed = at_ns - channel.last_read_ns;
-  const bool gap = channel.seen && (channel.failed_since ? elapsed > 2 * planned
-                                                         : elapsed > 4 * planned + 50 * kNsPerMs);
-  channel.failed_since = false;
-  const bool changed = !channel.seen || sample.raw != channel.raw;
-  if (changed || gap) {
-    Change change{channel.last_read_ns, at_ns, at_ns, sample.raw, 0};
-    if (!channel.seen) {
-      change.last_old_ns = at_ns;
-      change.flags = kFirst;
-    } else if (gap) {
-      change.flags = static_cast<uint8_t>(changed ? kGap : kGap | kHeld);
-    } else {
-      change.at_ns =
-          std::clamp(which == 0 ? pacer.changed_at_ns() : at_ns, channel.last_read_ns, at_ns);
-    }
-    channel.buffer->push(change);
-    if (changed) channel.changed_at_ns = change.at_ns;
-    channel.raw = sample.raw;
-    channel.seen = true;
-  }
-  channel.last_read_ns = at_ns;
-  channel.buffer->beat({at_ns, pacer.period_ns(), pacer.spread_ns(), pacer.interval_ns()});
-  return changed;
-}
-
-void LaneThread::note_failure(ChannelState& channel, const Sample& sample, int64_t at_ns) {
-  Episode& episode = channel.episode;
-  if (episode.count != 0 && episode.status != sample.status) note_recovery(channel, at_ns);
-  if (episode.count == 0) episode = {at_ns, 0, 0, sample.status, sample.code};
-  ++episode.count;
-}
-
-void LaneThread::note_recovery(ChannelState& channel, int64_t at_ns) {
-  Episode& episode = channel.episode;
-  std::string words = channel.unit->describe(episode.code);
+// The lanes share one budget. The one that takes most is slowed down first.
+void LaneThread::restrain(Crew& crew, int64_t now_ns) {
+  const int64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  const int64_t since = std::exchange(checked_ns_, now_ns);
+  const int64_t used = cpu - std::exchange(checked_cpu_ns_, cpu);
+  next_check_ns_ = now_ns + kCheckNs;
+  if (since == 0) return;
+  const double load = static_cast<double>(used) / static_cast<double>(now_ns - since);
+  load_.store(load, std::memory_order_relaxed);
+  if (options_.budget <= 0) return;
+  const double total = crew.load();
+  const bool most = load * static_cast<double>(crew.size()) >= total;
+  int stride = stride_;
+  if (total > options_.budget && most && stride < kMostStride) stride *= 2;
+  // At half the stride this lane would take twice as much.
+  if (stride > 1 && stride == stride_ && total + load < kRelax * options_.budget) stride /= 2;
+  if (stride == stride_) return;
   const std::lock_guard lock(mutex_);
-  if (events_.size() + 2 <= kMostEvents) {
-    events_.push_back({episode.start_ns, kind_of(episode.status),
-                       static_cast<int32_t>(channel.index), episode.count, std::move(words)});
-    if (episode.status == Sample::Status::kLost) {
-      events_.push_back({at_ns, "back", static_cast<int32_t>(channel.index), 1, ""});
-    }
+  const bool slower = stride > stride_;
+  stride_ = stride;
+  for (const auto& slot : slots_) slot->set_lane_stride(stride);
+  if (slower || stride == 1) {
+    log_.note({.t_ns = now_ns,
+               .kind = slower ? Incident::Kind::kOverBudget : Incident::Kind::kFullPace,
+               .count = static_cast<uint64_t>(stride),
+               .figure = total});
   }
-  episode = {};
+}
+
+// -- end ------------------------------------------------------------------------------------------
+
+void LaneThread::begin_settling(int64_t now_ns) {
+  settling_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& slot : slots_) slot->set_lane_stride(1);
+  }
+  // Read all at once, and the update after it closely.
+  for (Plan& plan : due_) plan = {now_ns, now_ns};
+  if (!turn(now_ns)) come_back();
+  attend(monotonic_ns(), true);
 }
 
 // True when every counter has shown an update made after the stop was asked for, or time is up.
-bool LaneThread::settle(int64_t now_ns) {
-  if (now_ns >= settle_until_ns_) {
-    for (Slot& slot : slots_) {
-      for (ChannelState& channel : slot.channels) {
-        if (channel.episode.count != 0) {
-          std::string words =
-              channel.unit->describe(channel.episode.code) + ", until the end of the run";
-          const std::lock_guard lock(mutex_);
-          events_.push_back({channel.episode.start_ns, kind_of(channel.episode.status),
-                             static_cast<int32_t>(channel.index), channel.episode.count,
-                             std::move(words)});
-        }
-      }
-    }
-    return true;
-  }
+bool LaneThread::settled(int64_t now_ns) {
+  if (now_ns >= settle_until_ns_) return true;
   const int64_t from = settle_from_ns_;
-  for (const Slot& slot : slots_) {
-    for (const ChannelState& channel : slot.channels) {
-      if (channel.last_read_ns < from) return false;
-      // A value that is at most one fast update old says enough; a slow sensor's next one is due.
-      const int64_t period = slot.pacer.period_ns();
-      const int64_t age = period < 5 * kNsPerMs ? period : 0;
-      if (channel.kind == Kind::kCounter && channel.changed_at_ns + age < from) return false;
-    }
-  }
-  return true;
-}
-
-void LaneThread::take_events(std::vector<SamplerEvent>& out) {
   const std::lock_guard lock(mutex_);
-  for (SamplerEvent& event : events_) out.push_back(std::move(event));
-  events_.clear();
+  return std::all_of(slots_.begin(), slots_.end(),
+                     [from](const auto& slot) { return slot->settled(from); });
 }
 
-void LaneThread::add_stats(SamplerStats& stats) const {
-  int64_t cpu = cpu_ns_;
-  if (cpu < 0) {
+void LaneThread::finish() {
+  {
     const std::lock_guard lock(mutex_);
-    cpu = clock_known_ && !done_ ? clock_ns(cpu_clock_) : 0;
+    for (const auto& slot : slots_) slot->end(log_);
+    wakes_ += woke_;
+    cpu_ns_ = clock_ns(CLOCK_THREAD_CPUTIME_ID);
   }
-  stats.cpu_s += static_cast<double>(cpu) / kNsPerS;
-  stats.wakes += wakes_;
-  stats.reads += reads_;
-  stats.late += late_;
-  stats.failed_reads += failed_;
-  for (const Slot& slot : slots_) {
-    for (const ChannelState& channel : slot.channels) stats.thinned += channel.buffer->thinned();
+  {
+    const std::lock_guard lock(gate_mutex_);
+    done_ = true;
   }
+  gate_.notify_all();
+}
+
+// -- crew -----------------------------------------------------------------------------------------
+
+void Crew::add(std::shared_ptr<LaneThread> lane) {
+  const std::lock_guard lock(mutex_);
+  lanes_.push_back(std::move(lane));
+}
+
+std::vector<std::shared_ptr<LaneThread>> Crew::lanes() const {
+  const std::lock_guard lock(mutex_);
+  return lanes_;
+}
+
+size_t Crew::size() const {
+  const std::lock_guard lock(mutex_);
+  return lanes_.size();
+}
+
+double Crew::load() const {
+  const std::lock_guard lock(mutex_);
+  double sum = 0;
+  for (const auto& lane : lanes_) sum += lane->load();
+  return sum;
+}
+
+void Crew::close() {
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+}
+
+int64_t Crew::watch(const std::shared_ptr<Crew>& self, int64_t now_ns) {
+  const std::lock_guard lock(mutex_);
+  if (lanes_.size() < 2 || closed_) return kNever;
+  int64_t shortest = kWatchMostNs;
+  for (size_t i = 1, count = lanes_.size(); i < count; ++i) {
+    if (auto heir = lanes_[i]->leave_hung(now_ns, kHangNs)) {
+      heir->start(self, true);
+      lanes_.push_back(std::move(heir));
+    }
+    shortest = std::min(shortest, lanes_[i]->shortest_ns());
+  }
+  const int64_t interval = options_.interval_ns * kWatchIntervals;
+  shortest = std::max({shortest, interval, kWatchLeastNs});
+  return now_ns + std::min(shortest, kWatchMostNs);
 }
 
 }  // namespace pyprof

@@ -1,4 +1,5 @@
-// One thread with a heap of deadlines: units that are due together share a wake.
+// One sampling thread and the units it reads. All deadlines stand in one table, and whatever is
+// ready when the thread wakes is read in that wake.
 #pragma once
 
 #include <atomic>
@@ -10,92 +11,114 @@
 #include <thread>
 #include <vector>
 
-#include "core/pacer.h"
+#include "core/incident.h"
 #include "core/sampler.h"
-#include "core/trace.h"
-#include "core/unit.h"
+#include "core/slot.h"
 
 namespace pyprof {
 
-// A run of reads of one channel that failed in the same way: one event, however many they were.
-struct Episode {
-  int64_t start_ns = 0;
-  uint64_t count = 0;
-  uint64_t reported = 0;
-  Sample::Status status = Sample::Status::kOk;
-  int32_t code = 0;
-};
-
-struct ChannelState {
-  const Unit* unit = nullptr;
-  uint32_t index = 0;
-  Kind kind = Kind::kCounter;
-  int64_t documented_ns = 0;  // update period before the real one is found, 0: unknown
-  bool seen = false;
-  uint64_t raw = 0;
-  int64_t last_read_ns = 0;
-  int64_t changed_at_ns = 0;
-  bool failed_since = false;
-  Episode episode;
-  std::unique_ptr<TraceBuffer> buffer;
-};
-
-struct Slot {
-  std::unique_ptr<Unit> unit;
-  Pace pace;
-  Pacer pacer;
-  std::vector<Sample> samples;
-  std::vector<ChannelState> channels;
-  int64_t deadline_ns = 0;
-};
+class Crew;
 
 class LaneThread : public std::enable_shared_from_this<LaneThread> {
  public:
-  LaneThread(std::string name, Lane lane, Pace pace);
-  void add(std::unique_ptr<Unit> unit, uint32_t first_index, size_t capacity);
+  LaneThread(std::string name, const SamplerOptions& options);
+  void add(std::unique_ptr<Slot> slot) { slots_.push_back(std::move(slot)); }
   const std::string& name() const { return name_; }
 
-  void start();
+  // `guarded`: the crew's watch looks after this lane, whose calls may hang.
+  void start(std::shared_ptr<Crew> crew, bool guarded);
   bool wait_first_reads(int64_t until_ns);
   void ask_stop(int64_t settle_ns);
   bool wait_done(int64_t until_ns);  // true: joined
-  void abandon();                    // left behind in a vendor's call
+  void abandon();                    // left behind in a driver's call
 
-  std::vector<Slot>& slots() { return slots_; }
+  // By the watch. If a call has not returned for `limit_ns`, the unit it is about keeps this lane
+  // and its thread, and the others go on in the lane that is returned; else null.
+  std::shared_ptr<LaneThread> leave_hung(int64_t now_ns, int64_t limit_ns);
+  // Shortest planned time between reads of a unit, as far as known.
+  int64_t shortest_ns() const;
+
+  void take_frames(std::vector<Frame>& out, std::vector<Progress>& progress);
   void take_events(std::vector<SamplerEvent>& out);
   void add_stats(SamplerStats& stats) const;
+  double load() const { return load_.load(std::memory_order_relaxed); }
 
  private:
-  void run();
+  void run(const std::shared_ptr<Crew>& crew);
   void prepare_thread();
+  void first_reads();
   void burst();
-  void read_due(int64_t now_ns);
-  int64_t read_slot(Slot& slot, int64_t before_ns);
-  bool take_sample(Slot& slot, size_t which, int64_t at_ns, bool* failed);
-  void note_failure(ChannelState& channel, const Sample& sample, int64_t at_ns);
-  void note_recovery(ChannelState& channel, int64_t at_ns);
-  bool settle(int64_t now_ns);
+  void doze(int64_t until_ns);
+  void come_back();
+  bool turn(int64_t now_ns);
+  bool read_one(uint32_t which, int64_t before_ns);
+  void store(int64_t now_ns);
+  void attend(int64_t now_ns, bool always);
+  void plan();
+  void restrain(Crew& crew, int64_t now_ns);
+  void begin_settling(int64_t now_ns);
+  bool settled(int64_t now_ns);
+  void finish();
 
   const std::string name_;
-  const Lane lane_;
-  const Pace pace_;
-  std::vector<Slot> slots_;
-  std::vector<Slot*> heap_;
+  const SamplerOptions options_;
+  bool guarded_ = false;
   std::thread thread_;
 
+  // The thread's own; the watch takes it over when a call hangs.
+  std::vector<Plan> due_;        // one for each slot
+  std::vector<uint32_t> fresh_;  // slots that were read and are not stored yet
+  int64_t next_ns_ = 0;
+  int64_t next_watch_ns_ = 0;
+  int64_t next_check_ns_ = 0, checked_ns_ = 0, checked_cpu_ns_ = 0;
+  uint64_t marks_ = 0;
+  uint64_t woke_ = 0;  // wakes that are not counted yet
+  uint32_t current_ = 0;
+  bool first_turn_ = true;
+  bool settling_ = false;
+
+  // Start of the driver's call in progress; 0: none; -1: taken over by the watch.
+  std::atomic<int64_t> busy_since_ns_{0};
+  std::atomic<uint32_t> bell_{0};  // rung to end a sleep
   std::atomic<bool> stop_{false};
   std::atomic<int64_t> settle_from_ns_{0};
   std::atomic<int64_t> settle_until_ns_{0};
-  std::atomic<uint64_t> wakes_{0}, reads_{0}, late_{0}, failed_{0};
+  std::atomic<double> load_{0};      // CPU time per time, lately
   std::atomic<int64_t> cpu_ns_{-1};  // final figure; while the thread lives its clock is asked
-  clockid_t cpu_clock_ = 0;
 
-  mutable std::mutex mutex_;  // guards what follows
-  std::condition_variable changed_;
+  mutable std::mutex mutex_;  // guards what follows and the slots' stored state
+  std::vector<std::unique_ptr<Slot>> slots_;
+  IncidentLog log_;
+  uint64_t wakes_ = 0, reads_ = 0, late_ = 0;
+  int stride_ = 1;
+  clockid_t cpu_clock_ = 0;
+  bool clock_known_ = false;
+
+  std::mutex gate_mutex_;  // guards what follows
+  std::condition_variable gate_;
   bool first_done_ = false;
   bool done_ = false;
-  bool clock_known_ = false;
-  std::vector<SamplerEvent> events_;
+};
+
+// All lanes of a sampler. Grows when a call hangs.
+class Crew {
+ public:
+  explicit Crew(SamplerOptions options) : options_(std::move(options)) {}
+  void add(std::shared_ptr<LaneThread> lane);
+  std::vector<std::shared_ptr<LaneThread>> lanes() const;
+  // By the lane that never blocks: frees the others from a call that hangs. Returns when to look
+  // again.
+  int64_t watch(const std::shared_ptr<Crew>& self, int64_t now_ns);
+  double load() const;
+  size_t size() const;
+  void close();  // no lane is added any more
+  const SamplerOptions& options() const { return options_; }
+
+ private:
+  const SamplerOptions options_;
+  mutable std::mutex mutex_;
+  bool closed_ = false;
+  std::vector<std::shared_ptr<LaneThread>> lanes_;
 };
 
 }  // namespace pyprof

@@ -29,6 +29,9 @@ struct Mark {
   uint32_t name = 0;    // index of its name in its process
 };
 
+// How many marks this process has made: whoever samples sees by it that stages begin and end.
+uint64_t marks_made() noexcept;
+
 // Every mark of a process, in the order of logging (times of different threads may interleave by
 // less than a microsecond). Growth is bounded by whoever drains it; names are kept for good, the
 // first 10,000 distinct ones, later ones share "(other)".

@@ -1,24 +1,40 @@
-// When to read a sensor next, and when it changed: detects its update period, then locks on to it.
+// When to read a sensor next, and when it changed: detects its update period, then locks on to its
+// phase. docs/sampling.md tells the same in words.
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "core/trace.h"
 
 namespace pyprof {
 
+// How closely sensors are followed.
 struct Pace {
   int64_t interval_ns = 0;  // > 0: blind reads at this interval
-  int64_t coarse_ns = 0;    // reads of sensors that update faster than it is worth following
+  int64_t coarse_ns = 0;    // reads of sensors that update faster than is worth following
   int64_t acquire_ns = 0;   // reads while the update period is not known
+  int64_t follow_ns = 0;    // shortest update period that is worth following
+  int64_t poll_ns = 0;      // reads of sensors whose updates can't be predicted, at most this apart
+  int bracket_every = 1;    // one update in so many is bracketed by several reads
+  int64_t documented_ns = 0;  // of a gauge: an update that repeats the value can't be seen
 };
 
-// An alpha-beta filter over the times of updates.
+// When a unit is to be read: not before `ready`, and by a wake of its own at `deadline`. Whoever is
+// ready when a thread wakes is read in that wake.
+struct Plan {
+  int64_t ready_ns = 0;
+  int64_t deadline_ns = 0;
+};
+
+// An alpha-beta filter over the times of updates. Its first gains are those of a straight line
+// fitted to all updates so far, which finds phase and period soonest.
 class Predictor {
  public:
   Predictor(double alpha, double beta) : alpha_(alpha), beta_(beta) {}
   void start(double at_ns, double period_ns, double error_ns);
-  void update(double at_ns, int64_t periods);
+  // The update `periods` after the last one came at `at_ns`; `blind` more lie before, not placed.
+  void update(double at_ns, int64_t periods, int64_t blind);
   void skip(int64_t periods) { at_ns_ += static_cast<double>(periods) * period_ns_; }
   double next_ns() const { return at_ns_ + period_ns_; }
   double period_ns() const { return period_ns_; }
@@ -26,56 +42,96 @@ class Predictor {
 
  private:
   double alpha_, beta_;
+  double count_ = 0;  // updates so far
   double at_ns_ = 0, period_ns_ = 0, error_ns_ = 0;
 };
 
 class Pacer {
  public:
-  explicit Pacer(Pace pace) : pace_(pace) {}
+  explicit Pacer(Pace pace) : pace_(pace), every_(pace.bracket_every) {}
 
-  enum class Mode : uint8_t { kAcquire, kFixed, kLocked };
+  enum class Mode : uint8_t {
+    kAcquire,    // the update period is being looked for
+    kFixed,      // read on a grid: blindly, or faster than is worth following, or never changing
+    kLocked,     // updates are predicted
+    kIrregular,  // updates can't be predicted: polled
+  };
 
-  // The first read has happened at `now_ns`; returns the next deadline.
-  int64_t start(int64_t now_ns);
+  // The first read has happened at `now_ns`; returns the next one.
+  Plan start(int64_t now_ns);
   // A read in the middle of which `read_ns` lay. `changed` with the time of the last read before.
-  // Returns the next deadline.
-  int64_t next(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
+  Plan next(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
   // A read failed: tries again soon, then less and less often.
-  int64_t retry(int64_t now_ns);
+  Plan retry(int64_t now_ns);
+  // Looks for the period anew: after a reset, or when the sensor was away for long.
+  Plan restart(int64_t now_ns);
+  // The next update matters more than others: a stage began or ended, or (`always`) the run does.
+  // `planned` is what the pacer said last.
+  Plan attend(int64_t now_ns, Plan planned, bool always = false);
+  // Reads only every `stride`-th time; 1 is the full pace.
+  void slow_down(int stride) { stride_ = stride; }
+  // A burst of reads found that the sensor updates every `period_ns`, faster than it is read.
+  void set_fast_period(int64_t period_ns, int64_t spread_ns);
 
   int64_t changed_at_ns() const { return changed_at_ns_; }  // estimate for the last change
   int64_t period_ns() const { return period_ns_; }          // 0: unknown
+  // Spread (interquartile) of the updates about their prediction; 0 while they are not predicted.
   int64_t spread_ns() const;
+  // The same, also for a sensor that is read too seldom for it to place any update.
+  int64_t period_spread_ns() const {
+    return mode_ == Mode::kLocked ? spread_ns() : seen_spread_ns_;
+  }
   int64_t interval_ns() const;  // planned time between reads
   Mode mode() const { return mode_; }
+  bool bracketing() const { return mode_ == Mode::kLocked && bracketing_; }
   uint64_t unseen() const { return unseen_; }
-  // A burst of reads found that the sensor updates every `period_ns`, faster than it is read.
-  void set_fast_period(int64_t period_ns);
 
  private:
-  int64_t fixed(int64_t now_ns, int64_t interval_ns);
-  int64_t acquire(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
-  int64_t locked(int64_t read_ns, bool changed, int64_t last_old_ns);
+  Plan fixed(int64_t now_ns, int64_t interval_ns);
+  Plan acquire(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
+  Plan locked(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
+  Plan polled(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
+  Plan lock(double period_ns);
+  Plan give_up(int64_t now_ns);
+  Plan plan_update();
+  Plan window(int later) const;
+  Plan exactly(double at_ns);
   void observe(double low_ns, double high_ns);
-  int64_t first_read() const;
-  void settle(Mode mode, int64_t interval_ns);
+  void judge();
+  void coast();
+  double first_read() const;
+  double margin_ns() const;
   const Predictor& best() const;
   double sigma_ns() const;
 
   Pace pace_;
   Mode mode_ = Mode::kAcquire;
   int64_t grid_ns_ = 0;   // last planned deadline of the fixed grid
-  int64_t fixed_ns_ = 0;  // interval in kFixed
+  int64_t fixed_ns_ = 0;  // interval in kFixed and kIrregular
   int64_t period_ns_ = 0;
+  int64_t seen_spread_ns_ = 0;
   int64_t changed_at_ns_ = 0;
   int64_t acquire_from_ns_ = 0;
   int64_t first_change_ns_ = 0;
   int64_t last_change_ns_ = 0;
+  int64_t relock_ns_ = 0;       // when an irregular sensor is tried again
+  int64_t relock_wait_ns_ = 0;  // and after how long, doubled each time
   int changes_ = 0;
   int reads_ = 0;     // of the present update, while locked
   int failures_ = 0;  // in a row
+  int silent_ = 0;    // updates in a row that were predicted and not seen
+  int early_ = 0;     // bracketed updates in a row that the first read came too late for
+  int stride_ = 1;
+  int every_;                // present value of bracket_every: less where the prediction drifts
+  int since_bracket_ = 0;    // updates since the last bracketed one
+  int attention_ = 0;        // updates ahead that are to be bracketed
+  double credit_ = 0;        // updates that marks may have bracketed
+  bool bracketing_ = false;  // the next update
+  bool idle_ = false;        // it has not moved for so long that nobody waits for it
+  int64_t blind_ = 0;        // updates since the predictors were last taught
   double step_ns_ = 0;
-  int silent_ = 0;  // updates in a row that were predicted and not seen
+  int64_t exact_ns_ = 0;    // deadline of the present bracketing read
+  double lateness_ns_ = 0;  // mean lateness of such reads
   uint64_t unseen_ = 0;
   Predictor slow_{0.12, 0.004};
   Predictor quick_{0.9, 0.02};

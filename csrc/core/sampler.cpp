@@ -11,52 +11,65 @@ namespace pyprof {
 namespace {
 
 constexpr size_t kRingBytes = 8u << 20;  // of all channels together
-constexpr int64_t kHangNs = 2 * kNsPerS;
-
-Pace pace_of(Lane lane, int64_t interval_ns) {
-  if (interval_ns > 0) return {interval_ns, interval_ns, interval_ns};
-  // A hot read of a file costs about 1 us, a vendor's call up to 0.4 ms.
-  return lane == Lane::kFiles ? Pace{0, 10 * kNsPerMs, kNsPerMs}
-                              : Pace{0, 20 * kNsPerMs, 4 * kNsPerMs};
-}
+constexpr int64_t kStopNs = 1800 * kNsPerMs;
+// A hot read of a file costs about 1 us, a vendor's call up to 0.4 ms; what they are worth differs.
+constexpr Pace kFiles[] = {
+    {0, 100 * kNsPerMs, 2 * kNsPerMs, 7500 * kNsPerUs, 50 * kNsPerMs, 8},
+    {0, 10 * kNsPerMs, kNsPerMs, 7500 * kNsPerUs, 20 * kNsPerMs, 1},
+    {0, kNsPerMs, kNsPerMs, 7500 * kNsPerUs, 20 * kNsPerMs, 1},
+};
+constexpr Pace kVendors[] = {
+    {0, 20 * kNsPerMs, 4 * kNsPerMs, 15 * kNsPerMs, 50 * kNsPerMs, 8},
+    {0, 10 * kNsPerMs, 4 * kNsPerMs, 15 * kNsPerMs, 20 * kNsPerMs, 1},
+    {0, 4 * kNsPerMs, 2 * kNsPerMs, 7500 * kNsPerUs, 20 * kNsPerMs, 1},
+};
 
 }  // namespace
 
-Sampler::Sampler(std::vector<std::unique_ptr<Unit>> units, int64_t interval_ns) : pid_(getpid()) {
-  size_t channels = 0;
-  for (const auto& unit : units) channels += unit->channels().size();
-  const size_t capacity = std::clamp<size_t>(
-      kRingBytes / sizeof(Change) / 2 / std::max<size_t>(channels, 1), 1024, 65536);
-  uint32_t index = 0;
-  for (auto& unit : units) {
-    const auto count = static_cast<uint32_t>(unit->channels().size());
-    lane_for(*unit, interval_ns).add(std::move(unit), index, capacity);
-    index += count;
+Pace pace_of(Lane lane, const SamplerOptions& options) {
+  if (options.interval_ns > 0) {
+    const int64_t every = options.interval_ns;
+    return {every, every, every, 0, every, 1};
   }
-  sequence_.assign(channels, 0);
-  drained_read_ns_.assign(channels, 0);
+  return (lane == Lane::kFiles ? kFiles : kVendors)[static_cast<size_t>(options.following)];
 }
 
-// Files share a thread, and so do a vendor's devices when they are read blindly, all at once. At
-// their own pace devices seldom share a wake, so each has a thread: one that hangs delays no other.
-LaneThread& Sampler::lane_for(const Unit& unit, int64_t interval_ns) {
-  const bool vendor = unit.lane() == Lane::kVendor;
-  const bool own = vendor && interval_ns == 0;
-  const std::string name = "pyprof-" + (own      ? unit.channels().front().id
-                                        : vendor ? "vendor"
-                                                 : "files");
-  for (auto& lane : lanes_) {
-    if (lane->name() == name) return *lane;
+// Files share a thread, and so do vendors' devices. Read blindly all share one, since they are due
+// together; the thread of files then has no unit and only watches.
+Sampler::Sampler(std::vector<std::unique_ptr<Unit>> units, SamplerOptions options)
+    : crew_(std::make_shared<Crew>(options)), pid_(getpid()) {
+  size_t channels = 0;
+  bool vendors = false;
+  for (const auto& unit : units) {
+    channels += unit->channels().size();
+    vendors = vendors || unit->lane() == Lane::kVendor;
   }
-  lanes_.push_back(
-      std::make_shared<LaneThread>(name, unit.lane(), pace_of(unit.lane(), interval_ns)));
-  return *lanes_.back();
+  const size_t capacity = std::clamp<size_t>(
+      kRingBytes / sizeof(Change) / 2 / std::max<size_t>(channels, 1), 1024, 65536);
+  const bool shared = vendors && options.interval_ns > 0;
+  auto files = std::make_shared<LaneThread>(shared ? "pyprof-watch" : "pyprof-files", options);
+  auto vendor = std::make_shared<LaneThread>(shared ? "pyprof-all" : "pyprof-vendor", options);
+  uint32_t index = 0;
+  for (auto& unit : units) {
+    const Lane lane = unit->lane();
+    const auto count = static_cast<uint32_t>(unit->channels().size());
+    Pace pace = pace_of(lane, options);
+    if (const int64_t own = unit->interval_ns(); own > 0) {
+      pace.interval_ns = std::max(own, pace.interval_ns);
+    }
+    auto& home = shared || lane == Lane::kVendor ? vendor : files;
+    home->add(std::make_unique<Slot>(std::move(unit), pace, index, capacity));
+    index += count;
+  }
+  crew_->add(std::move(files));
+  if (vendors) crew_->add(std::move(vendor));
+  progress_.resize(channels);
 }
 
 Sampler::~Sampler() {
   if (inherited()) {
     // The threads are the parent's: their handles must be neither joined nor destroyed.
-    for (auto& lane : lanes_) new std::shared_ptr<LaneThread>(lane);
+    new std::shared_ptr<Crew>(crew_);
     return;
   }
   stop(0);
@@ -69,58 +82,44 @@ bool Sampler::running() const { return running_ && !inherited(); }
 void Sampler::start() {
   if (running_) return;
   running_ = true;
-  for (auto& lane : lanes_) lane->start();
+  const auto lanes = crew_->lanes();
+  for (size_t i = 0; i < lanes.size(); ++i) lanes[i]->start(crew_, i > 0);
   const int64_t until = monotonic_ns() + kNsPerS;
-  for (auto& lane : lanes_) lane->wait_first_reads(until);
+  for (const auto& lane : lanes) lane->wait_first_reads(until);
 }
 
 void Sampler::stop(int64_t settle_ns) {
   if (!running()) return;
   running_ = false;
-  for (auto& lane : lanes_) lane->ask_stop(settle_ns);
-  const int64_t until = monotonic_ns() + settle_ns + kHangNs;
-  for (auto& lane : lanes_) {
-    if (lane->wait_done(until)) continue;
-    lane->abandon();
-    own_events_.push_back({monotonic_ns(), "late", -1, 1,
-                           lane->name() + " still hung in a driver's call and was left behind"});
+  const int64_t until = monotonic_ns() + std::max(kStopNs, settle_ns + kStopNs / 2);
+  crew_->close();
+  const auto lanes = crew_->lanes();
+  for (const auto& lane : lanes) lane->ask_stop(settle_ns);
+  for (const auto& lane : lanes) {
+    if (!lane->wait_done(until)) lane->abandon();
   }
 }
 
 std::vector<Frame> Sampler::drain() {
   std::vector<Frame> frames;
   if (inherited()) return frames;
-  for (auto& lane : lanes_) {
-    for (Slot& slot : lane->slots()) {
-      for (ChannelState& channel : slot.channels) {
-        Frame frame;
-        frame.channel = channel.index;
-        frame.pulse = channel.buffer->take(frame.changes);
-        const bool news = frame.pulse.last_read_ns != drained_read_ns_[channel.index];
-        if (frame.changes.empty() && !news) continue;
-        frame.first_seq = sequence_[channel.index];
-        sequence_[channel.index] += frame.changes.size();
-        drained_read_ns_[channel.index] = frame.pulse.last_read_ns;
-        frames.push_back(std::move(frame));
-      }
-    }
-  }
+  for (const auto& lane : crew_->lanes()) lane->take_frames(frames, progress_);
   return frames;
 }
 
 std::vector<SamplerEvent> Sampler::events() {
   std::vector<SamplerEvent> out;
   if (inherited()) return out;
-  for (auto& lane : lanes_) lane->take_events(out);
-  for (SamplerEvent& event : own_events_) out.push_back(std::move(event));
-  own_events_.clear();
+  for (const auto& lane : crew_->lanes()) lane->take_events(out);
   return out;
 }
 
 SamplerStats Sampler::stats() const {
   SamplerStats stats;
   if (inherited()) return stats;
-  for (const auto& lane : lanes_) lane->add_stats(stats);
+  for (const auto& lane : crew_->lanes()) lane->add_stats(stats);
+  std::sort(stats.channels.begin(), stats.channels.end(),
+            [](const auto& a, const auto& b) { return a.index < b.index; });
   return stats;
 }
 

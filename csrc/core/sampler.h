@@ -3,21 +3,48 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/frame.h"
+#include "core/incident.h"
+#include "core/latencies.h"
+#include "core/pacer.h"
 #include "core/unit.h"
 
 namespace pyprof {
 
-struct SamplerEvent {
-  int64_t t_ns;
-  std::string kind;  // failed, denied, lost, back, late, note
-  int32_t channel;   // index, or -1
-  uint64_t count;
-  std::string text;
+// How closely sensors are followed, when they are not read blindly.
+enum class Following : uint8_t { kDefault, kFine, kFinest };
+
+// Where and how urgently the sampling threads run; unset: as any other thread of the process.
+struct Scheduling {
+  bool has_nice = false;
+  int nice = 0;
+  int realtime = 0;       // > 0: SCHED_FIFO at this priority
+  std::vector<int> cpus;  // empty: wherever the process may run
+};
+
+struct SamplerOptions {
+  Following following = Following::kDefault;
+  int64_t interval_ns = 0;  // > 0: blind reads of everything at this interval
+  double budget = 0;        // CPU time of all sampling threads, of one core; 0: no limit
+  Scheduling scheduling;
+};
+
+struct SourceStats {
+  uint64_t reads = 0;
+  uint64_t failed_reads = 0;
+  Latencies latencies;
+};
+
+struct ChannelStats {
+  uint32_t index = 0;
+  int64_t period_ns = 0;  // detected; 0: unknown
+  int64_t spread_ns = 0;  // interquartile; 0: unknown
+  Pacer::Mode mode = Pacer::Mode::kAcquire;
 };
 
 struct SamplerStats {
@@ -27,14 +54,25 @@ struct SamplerStats {
   uint64_t late = 0;  // wakes later than half the planned interval
   uint64_t failed_reads = 0;
   uint64_t thinned = 0;  // changes merged because nobody took them away in time
+  uint64_t unseen = 0;   // updates that were predicted and not seen
+  int slowed = 1;        // reads are so many times rarer than planned, at the worst
+  std::map<std::string, SourceStats> sources;
+  std::vector<ChannelStats> channels;
+};
+
+// How far a channel has been drained.
+struct Progress {
+  uint64_t sequence = 0;
+  int64_t read_ns = 0;
 };
 
 class LaneThread;
+class Crew;
 
 class Sampler {
  public:
-  // `interval_ns` 0: every unit at the pace of its sensor. Channels are numbered in order of units.
-  Sampler(std::vector<std::unique_ptr<Unit>> units, int64_t interval_ns);
+  // Channels are numbered in order of units.
+  Sampler(std::vector<std::unique_ptr<Unit>> units, SamplerOptions options);
   ~Sampler();
   Sampler(const Sampler&) = delete;
   Sampler& operator=(const Sampler&) = delete;
@@ -42,7 +80,7 @@ class Sampler {
   // Returns when each unit has been read once, or after a second for those that hang.
   void start();
   // Waits for one more update of each counter, at most `settle_ns`, then ends the threads. One that
-  // hangs in a vendor's call is left behind after 2 s.
+  // hangs in a driver's call is left behind so that stopping takes no more than 2 s.
   void stop(int64_t settle_ns);
   bool running() const;
 
@@ -52,14 +90,14 @@ class Sampler {
   SamplerStats stats() const;
 
  private:
-  LaneThread& lane_for(const Unit& unit, int64_t interval_ns);
   bool inherited() const;  // in the child of a fork, where the threads do not exist
-  std::vector<std::shared_ptr<LaneThread>> lanes_;
-  std::vector<uint64_t> sequence_;
-  std::vector<int64_t> drained_read_ns_;
-  std::vector<SamplerEvent> own_events_;
+  std::shared_ptr<Crew> crew_;
+  std::vector<Progress> progress_;
   int32_t pid_;
   bool running_ = false;
 };
+
+// How units of this kind are read.
+Pace pace_of(Lane lane, const SamplerOptions& options);
 
 }  // namespace pyprof

@@ -2,30 +2,19 @@
 
 namespace pyprof {
 
-TraceBuffer::TraceBuffer(size_t capacity) : capacity_(capacity) { changes_.reserve(capacity); }
+TraceBuffer::TraceBuffer(size_t capacity) : capacity_(capacity) {
+  changes_.reserve(capacity);
+  taken_.reserve(capacity);
+}
 
 void TraceBuffer::push(const Change& change) noexcept {
-  const std::lock_guard lock(mutex_);
   if (changes_.size() == capacity_) thin();
   changes_.push_back(change);
 }
 
-void TraceBuffer::beat(const Pulse& pulse) noexcept {
-  const std::lock_guard lock(mutex_);
-  pulse_ = pulse;
-}
-
-Pulse TraceBuffer::take(std::vector<Change>& out) {
-  out.clear();
-  out.reserve(capacity_);  // before the lock: the sampler must never wait for an allocation
-  const std::lock_guard lock(mutex_);
-  out.swap(changes_);
-  return pulse_;
-}
-
-uint64_t TraceBuffer::thinned() const noexcept {
-  const std::lock_guard lock(mutex_);
-  return thinned_;
+void TraceBuffer::turn() noexcept {
+  taken_.clear();
+  taken_.swap(changes_);
 }
 
 // A change that is merged away only widens its successor's bracket. One with a flag stays: the

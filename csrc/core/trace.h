@@ -1,8 +1,8 @@
 // Changes of a channel, kept between the thread that reads and whoever takes them away.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <vector>
 
 namespace pyprof {
@@ -29,21 +29,24 @@ struct Pulse {
   int64_t interval_ns = 0;   // planned time between reads
 };
 
-// Fixed capacity, allocated once. When full every second stored change is merged away: for a
-// counter that loses resolution and no energy; it is counted.
+// Two buffers of fixed capacity, allocated once: one is filled while the other is taken away. When
+// full every second stored change is merged away: for a counter that loses resolution and no
+// energy; it is counted. Not safe for threads: the lane's lock guards it.
 class TraceBuffer {
  public:
   explicit TraceBuffer(size_t capacity);
-  void push(const Change& change) noexcept;  // sampler thread
-  void beat(const Pulse& pulse) noexcept;    // sampler thread
-  // Swaps the stored changes into `out` (cleared first, capacity kept).
-  Pulse take(std::vector<Change>& out);
-  uint64_t thinned() const noexcept;
+  void push(const Change& change) noexcept;
+  void beat(const Pulse& pulse) noexcept { pulse_ = pulse; }
+  // What has been stored becomes `taken`, which stays until the next turn.
+  void turn() noexcept;
+  const std::vector<Change>& taken() const noexcept { return taken_; }
+  const Pulse& pulse() const noexcept { return pulse_; }
+  uint64_t thinned() const noexcept { return thinned_; }
 
  private:
   void thin() noexcept;
-  mutable std::mutex mutex_;
   std::vector<Change> changes_;
+  std::vector<Change> taken_;
   size_t capacity_;
   Pulse pulse_;
   uint64_t thinned_ = 0;

@@ -59,6 +59,7 @@ class Trial:
 
     read_cost_us: Mapping[str, float]
     update_period_s: Mapping[str, float]
+    rhythm: Mapping[str, Mapping[str, Any]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,13 +130,15 @@ def _channel(row: _native.Channel, trial: Trial) -> dict[str, Any]:
         "method": row.method,
         "reason": row.reason or None,
         "update_period_s": trial.update_period_s.get(row.id),
+        "update_spread_s": trial.rhythm.get(row.id, {}).get("update_spread_s"),
+        "irregular": trial.rhythm.get(row.id, {}).get("mode") == "irregular",
     }
 
 
 def _try(machine: Machine, look: Look) -> Trial:
     """Samples all channels for about a second, and each hardware source for its cost beside it."""
     if machine.native is None:
-        return Trial({}, {})
+        return Trial({}, {}, {})
     from pyprof import _native
 
     whole = _native.Sampler(machine.native)
@@ -147,7 +150,9 @@ def _try(machine: Machine, look: Look) -> Trial:
     frames = _stop(whole)
     for sampler in alone.values():
         _stop(sampler)
-    return Trial(costs, _periods(machine, frames, start_ns))
+    ids = [channel.id for channel in machine.channels]
+    rhythm = dict(zip(ids, whole.stats()["channels"], strict=True))
+    return Trial(costs, _periods(machine, frames, start_ns), rhythm)
 
 
 def _samplers(machine: Machine, look: Look) -> Iterator[tuple[str, _native.Sampler]]:
@@ -352,7 +357,7 @@ def _channel_lines(channels: Sequence[Mapping[str, Any]], page: Page) -> list[st
             row["quality"],
             row["method"],
             row["source"],
-            figure.duration(row["update_period_s"]),
+            _rhythm(row),
             "yes" if row["counted"] else f"no: inside {row['parent'] or 'another'}",
         ]
         for row in channels
@@ -365,6 +370,17 @@ def _channel_lines(channels: Sequence[Mapping[str, Any]], page: Page) -> list[st
             "updates as seen in about a second; a model or a sensor that is slower shows none", page
         ),
     ]
+
+
+def _rhythm(row: Mapping[str, Any]) -> str:
+    """The update period and, where it is more than a hundredth of it, its spread."""
+    period_s, spread_s = row["update_period_s"], row["update_spread_s"]
+    text = figure.duration(period_s)
+    if row["irregular"]:
+        return f"{text}, irregular"
+    if not period_s or not spread_s or spread_s < 0.01 * period_s:
+        return text
+    return f"{text} ± {figure.duration(spread_s / 2)}"
 
 
 def _listed(title: str, texts: Sequence[str], page: Page) -> list[str]:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from pyprof import settings
 from pyprof.errors import UsageError
 from pyprof.export.terminal import say
+from pyprof.sampling import PACES, Sampling, Scheduling
 
 if TYPE_CHECKING:
     from pyprof.carbon import Scenario
     from pyprof.hardware import Look
     from pyprof.recording import Recording
 
+_MOST_CPUS = 1024
 _UNITS_S = {"ms": 1e-3, "us": 1e-6, "s": 1.0, "min": 60.0}
 
 
@@ -57,6 +59,55 @@ def add_hardware(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--sysfs", metavar="DIR", help="stands for /sys (PYPROF_SYSFS)")
     group.add_argument("--nvml", metavar="FILE", help="the NVML library (PYPROF_NVML)")
     group.add_argument("--simulate", metavar="FILE.toml", help="simulated signals as sensors")
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """How sensors are read."""
+    group = parser.add_argument_group("sampling")
+    group.add_argument(
+        "--pace",
+        choices=PACES,
+        default="default",
+        help="how closely sensors are followed",
+    )
+    group.add_argument(
+        "--interval",
+        metavar="T",
+        type=parse_interval,
+        help="read every 10ms, 0.1s ... instead (default: at each sensor's own pace)",
+    )
+    group.add_argument(
+        "--budget",
+        metavar="PERCENT",
+        type=float,
+        help="of one core, beyond which sampling slows down (0: never)",
+    )
+    group.add_argument("--nice", metavar="N", type=int, help="nice value of the sampling threads")
+    group.add_argument("--realtime", metavar="PRIO", type=int, help="their SCHED_FIFO priority")
+    group.add_argument("--cpus", metavar="0-3,8", type=parse_cpus, help="where they run")
+
+
+def sampling(args: argparse.Namespace) -> Sampling:
+    """How this command reads sensors."""
+    return Sampling(
+        args.pace,
+        args.interval,
+        args.budget,
+        Scheduling(args.nice, args.realtime, args.cpus),
+    )
+
+
+def parse_cpus(text: str) -> tuple[int, ...]:
+    """Processors from ``0-3,8``."""
+    cpus: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        low = int(first) if first.isdecimal() else -1
+        high = int(last) if last.isdecimal() else low if not dash else -1
+        if not 0 <= low <= high < _MOST_CPUS:
+            raise argparse.ArgumentTypeError(f"{text!r} names no processors: write 0-3,8")
+        cpus.update(range(low, high + 1))
+    return tuple(sorted(cpus))
 
 
 def look(args: argparse.Namespace) -> Look:

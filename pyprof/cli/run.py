@@ -60,7 +60,6 @@ the command has started: 125 usage, 126 not executable, 127 not found.
 
 _ERROR_STATUS = 125
 _FLAGS = {"--help", "--force", "--quiet", "--no-model", "--record-argv"}
-_PACES = ("default",)
 _NAME_LENGTH = 40
 
 
@@ -71,18 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="the report as JSON, too (-: stdout)")
     parser.add_argument("-q", "--quiet", action="store_true", help="print no report and no hint")
     parser.add_argument("--width", metavar="N", type=int, help="columns of the report")
-    parser.add_argument(
-        "--interval",
-        metavar="T",
-        type=options.parse_interval,
-        help="read every 10ms, 0.1s ... (default: at each sensor's own pace)",
-    )
-    parser.add_argument("--pace", choices=_PACES, default="default", help="how often to read")
     parser.add_argument("--phase", choices=PHASES, default="training", help="phase of the run")
     parser.add_argument(
         "--record-argv", action="store_true", help="keep the command's arguments in the recording"
     )
     options.add_place(parser)
+    options.add_sampling(parser)
     options.add_hardware(parser)
 
 
@@ -200,7 +193,7 @@ class _Measuring:
             options.look(args),
             out=self._out,
             phase=args.phase,
-            interval_s=args.interval,
+            sampling=options.sampling(args),
             command=program_name(args.command),
             folder=True,
             overwrite=args.force,

@@ -9,7 +9,7 @@ from dataclasses import fields
 from importlib import resources
 from typing import Any, cast
 
-from pyprof.energy import SCHEMA, Channel, EnergyReport, Total
+from pyprof.energy import SCHEMA, Channel, EnergyReport, Overhead, Total
 
 SCHEMA_FILE = "report.schema.json"
 
@@ -27,7 +27,7 @@ def report_dict(report: EnergyReport) -> dict[str, Any]:
         "total": _total(report.total),
         "events": [_values(event) for event in report.events],
         "footprint": None if footprint is None else footprint.to_dict(),
-        "overhead": _values(report.overhead),
+        "overhead": _overhead(report.overhead),
     }
     return cast("dict[str, Any]", _plain(document))
 
@@ -57,6 +57,12 @@ def _channel(channel: Channel) -> dict[str, Any]:
 def _total(total: Total) -> dict[str, Any]:
     """The total with its kilowatt-hours."""
     return _values(total) | {"energy_kwh": total.energy_kwh}
+
+
+def _overhead(cost: Overhead) -> dict[str, Any]:
+    """What measuring cost, with a row for each source."""
+    rows = None if cost.sources is None else [_values(row) for row in cost.sources]
+    return _values(cost) | {"sources": rows}
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pyprof.energy import Channel, EnergyReport, Event, Source, Stage
+from pyprof.energy import Channel, EnergyReport, Event, Source, SourceCost, Stage
 from pyprof.export import figure
 from pyprof.export.lines import INDENT, Page, bullet, labelled, note, wrap
 from pyprof.export.stagetree import Node, stage_tree
@@ -522,7 +522,19 @@ def _overhead(report: EnergyReport, page: Page) -> list[str]:
         None if cost.wakes is None else f"{cost.wakes} wakes",
         None if not cost.late else f"{cost.late} late",
         None if not cost.failed_reads else f"{cost.failed_reads} failed reads",
+        None if not cost.unseen else f"{cost.unseen} updates not seen",
+        None if (cost.slowed or 1) == 1 else f"slowed down {cost.slowed}-fold",
     )
     known = [word for word in words if word]
     text = f"pyprof {clean(report.pyprof_version)} itself: {', '.join(known) or 'cost not known'}"
-    return wrap(text, "", INDENT, page.width)
+    lines = wrap(text, "", INDENT, page.width)
+    if cost.sources:
+        reads = "; ".join(_source_cost(row) for row in cost.sources)
+        lines += wrap(f"a read takes: {reads}", INDENT, INDENT, page.width)
+    return lines
+
+
+def _source_cost(row: SourceCost) -> str:
+    """How long a read of one source takes, and all its reads together."""
+    p50, p99, total = (figure.duration(each) for each in (row.p50_s, row.p99_s, row.total_s))
+    return f"{clean(row.name)} {p50} (p99 {p99}, {total} in all)"

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "core/clock.h"
 #include "core/pacer.h"
+#include "core/sampler.h"
 
 using namespace pyprof;
 
@@ -33,12 +34,14 @@ std::vector<double> updates_of(double period, double jitter, std::mt19937& rando
 Outcome follow(double period, double jitter) {
   std::mt19937 random(11);
   const std::vector<double> updates = updates_of(period, jitter, random);
+  SamplerOptions options;
+  options.following = Following::kFine;
   std::exponential_distribution<double> tail(1 / 20e3);
   std::uniform_real_distribution<double> uniform;
-  Pacer pacer(Pace{0, 20 * kNsPerMs, period < 50e6 ? kNsPerMs : 4 * kNsPerMs});
+  Pacer pacer(pace_of(Lane::kVendor, options));
   Outcome outcome;
   double now = 0;
-  int64_t deadline = pacer.start(0), last_old = 0;
+  int64_t deadline = pacer.start(0).deadline_ns, last_old = 0;
   size_t index = 0, reads = 0, changes = 0, placed = 0;
   while (now < updates.back() - period) {
     now = std::max(now, static_cast<double>(deadline)) + 45e3 + tail(random);
@@ -47,7 +50,7 @@ Outcome follow(double period, double jitter) {
     while (seen < updates.size() && updates[seen] <= now) ++seen;
     const bool was_locked = pacer.mode() == Pacer::Mode::kLocked;
     const auto stamp = static_cast<int64_t>(now);
-    deadline = pacer.next(stamp, stamp, seen != index, last_old);
+    deadline = pacer.next(stamp, stamp, seen != index, last_old).deadline_ns;
     last_old = stamp;
     if (was_locked) {
       ++reads;
@@ -85,18 +88,18 @@ void check_irregular() {
 }
 
 void check_blind_grid() {
-  Pacer pacer(Pace{10, 10, 10});
-  CHECK(pacer.start(100) == 110);
-  CHECK(pacer.next(110, 111, false, 100) == 120);
+  Pacer pacer(Pace{10, 10, 10, 0, 10, 1});
+  CHECK(pacer.start(100).deadline_ns == 110);
+  CHECK(pacer.next(110, 111, false, 100).deadline_ns == 120);
   // After a stall the next point of the same grid, no burst of reads.
-  CHECK(pacer.next(163, 163, true, 110) == 170);
+  CHECK(pacer.next(163, 163, true, 110).deadline_ns == 170);
   CHECK(pacer.changed_at_ns() == 137);
 }
 
 void check_fast_sensor() {
-  Pacer pacer(Pace{0, 10 * kNsPerMs, kNsPerMs});
+  Pacer pacer(Pace{0, 10 * kNsPerMs, kNsPerMs, 8 * kNsPerMs, 20 * kNsPerMs, 1});
   pacer.start(0);
-  pacer.set_fast_period(kNsPerMs);
+  pacer.set_fast_period(kNsPerMs, 0);
   pacer.next(10 * kNsPerMs, 10 * kNsPerMs, true, 0);
   // The value is on average half an update old, not half an interval.
   CHECK(pacer.changed_at_ns() == 10 * kNsPerMs - kNsPerMs / 2);

@@ -12,8 +12,8 @@ void check_thinning_keeps_ends_and_flags() {
   buffer.push(at(1, 100, kFirst));
   for (int64_t t = 2; t <= 60; ++t)
     buffer.push(at(t, static_cast<uint64_t>(100 + t), t == 20 ? kGap : 0));
-  std::vector<Change> changes;
-  buffer.take(changes);
+  buffer.turn();
+  const std::vector<Change>& changes = buffer.taken();
   CHECK(changes.size() <= 8);
   CHECK(changes.front().flags == kFirst && changes.front().raw == 100);
   CHECK(changes.back().raw == 160);  // a cumulative counter: no energy is lost
@@ -26,30 +26,57 @@ void check_thinning_keeps_ends_and_flags() {
   CHECK(buffer.thinned() == 60 - changes.size());
 }
 
-void check_take_empties() {
+// Whatever is merged away, the sum of what is left is the whole, as integers.
+void check_thinning_is_exact() {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    check::Random random(seed);
+    TraceBuffer buffer(16);
+    uint64_t raw = random.below(1'000'000), first = 0, last = 0, sum = 0, kept = 0, pushed = 0;
+    for (int64_t t = 1; t <= 1000; ++t) {
+      raw += random.below(1'000'000'000);
+      const bool flagged = random.below(40) == 0;
+      buffer.push(at(2 * t, raw, t == 1 ? kFirst : flagged ? kGap : 0));
+      if (t == 1) first = last = raw;
+      ++pushed;
+      if (random.below(100) != 0 && t != 1000) continue;
+      buffer.turn();
+      for (const Change& change : buffer.taken()) {
+        sum += change.raw - last;
+        last = change.raw;
+        ++kept;
+      }
+      CHECK(buffer.taken().empty() || buffer.taken().back().raw == raw);
+    }
+    CHECK_EQUAL(sum, raw - first);
+    CHECK_EQUAL(kept + buffer.thinned(), pushed);
+  }
+}
+
+void check_turn_empties() {
   TraceBuffer buffer(4);
   buffer.push(at(1, 1));
   buffer.beat({7, 3, 1, 2});
-  std::vector<Change> changes;
-  CHECK(buffer.take(changes).last_read_ns == 7);
-  CHECK(changes.size() == 1);
-  CHECK(buffer.take(changes).period_ns == 3);
-  CHECK(changes.empty());
+  buffer.turn();
+  CHECK(buffer.pulse().last_read_ns == 7);
+  CHECK(buffer.taken().size() == 1);
+  buffer.turn();
+  CHECK(buffer.pulse().period_ns == 3);
+  CHECK(buffer.taken().empty());
 }
 
 void check_flagged_only() {
   TraceBuffer buffer(4);
   for (int64_t t = 1; t <= 40; ++t) buffer.push(at(t, static_cast<uint64_t>(t), kGap));
-  std::vector<Change> changes;
-  buffer.take(changes);
-  CHECK(changes.size() <= 4 && changes.back().raw == 40);
+  buffer.turn();
+  CHECK(buffer.taken().size() <= 4 && buffer.taken().back().raw == 40);
 }
 
 }  // namespace
 
 int main() {
   check_thinning_keeps_ends_and_flags();
-  check_take_empties();
+  check_thinning_is_exact();
+  check_turn_empties();
   check_flagged_only();
   return check::result();
 }

@@ -94,6 +94,8 @@ def work(
         if coincident:
             begin = next_change(running, channel, begin) or begin
             end = next_change(running, channel, end) or end
+            late = max(time.monotonic_ns() - begin, 0)  # looking for the change takes its time
+            begin, end = begin + late, end + late
         if end > until_ns:
             return
         pause_until(begin)
@@ -118,6 +120,7 @@ def run_trial(
     threads: int = 6,
     seed: int = 1,
     interval: float | None = None,
+    pace: str = "default",
 ) -> Trial:
     """Profiles sleeping threads on ``machine``; measured channels only."""
     log: list[tuple[str, int, int]] = []
@@ -125,7 +128,7 @@ def run_trial(
         os.environ["SIM_NVML_SPEC"] = running.env["SIM_NVML_SPEC"]
         time.sleep(random.Random(seed).uniform(0.0, 0.3))
         profiler = pyprof.Profiler(
-            sysfs=running.sysfs, nvml=running.nvml, model=False, interval=interval
+            sysfs=running.sysfs, nvml=running.nvml, model=False, interval=interval, pace=pace
         )
         with profiler:
             until = time.monotonic_ns() + int(seconds * 1e9)
@@ -250,6 +253,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each run")
     parser.add_argument("--lengths", default="1.0,1.3", help="lengths of stages, seconds")
+    parser.add_argument("--pace", default="default", help="default, fine or finest")
     parser.add_argument("--only", default="", help="machines whose name holds this")
     parser.add_argument("--json", help="write the rows to this file as well")
     arguments = parser.parse_args()
@@ -259,7 +263,10 @@ def main() -> int:
     for name, machine in machines().items():
         if arguments.only not in name:
             continue
-        row = summary(name, run_trial(machine, seconds=arguments.seconds, lengths=lengths))
+        row = summary(
+            name,
+            run_trial(machine, seconds=arguments.seconds, lengths=lengths, pace=arguments.pace),
+        )
         rows.append(row)
         print(
             f"{name:32} {row['stages']:6} {row['median_percent']:6.2f} {row['p95_percent']:5.2f} "

@@ -1,0 +1,238 @@
+#include "core/slot.h"
+
+#include <algorithm>
+
+#include "core/clock.h"
+
+namespace pyprof {
+namespace {
+
+// A device that was away for so long may have come back with another phase.
+constexpr int64_t kLongAwayNs = kNsPerS;
+// A counter of something that draws power never rests for so many updates.
+constexpr int64_t kStuckUpdates = 50;
+constexpr int64_t kStuckNs = 5 * kNsPerS;
+// A driver's call may hold a lock that the workload needs: how long is too long, and how often.
+constexpr int64_t kSlowCallNs = 5 * kNsPerMs;
+constexpr int64_t kSlowCallShare = 20;  // of the interval between reads
+constexpr int kCalls = 100;
+constexpr int kCalmHundreds = 3;
+constexpr int kMostStride = 16;
+
+Pace with_documented(Pace pace, const Channel& lead) {
+  if (lead.kind == Kind::kGauge) pace.documented_ns = lead.period_ns;
+  return pace;
+}
+
+}  // namespace
+
+Slot::Slot(std::unique_ptr<Unit> unit, Pace pace, uint32_t first_index, size_t capacity)
+    : unit_(std::move(unit)),
+      samples_(unit_->channels().size()),
+      vendor_(unit_->lane() == Lane::kVendor),
+      pace_(with_documented(pace, unit_->channels().front())),
+      pacer_(pace_) {
+  const auto& channels = unit_->channels();
+  channels_.reserve(channels.size());
+  for (size_t i = 0; i < channels.size(); ++i) {
+    ChannelState state{.index = first_index + static_cast<uint32_t>(i),
+                       .kind = channels[i].kind,
+                       .range = channels[i].range,
+                       .documented_ns = channels[i].period_ns,
+                       .buffer = TraceBuffer(capacity),
+                       .episode = {}};
+    channels_.push_back(std::move(state));
+  }
+}
+
+Plan Slot::start(int64_t now_ns) { return pacer_.start(now_ns); }
+
+Plan Slot::store(IncidentLog& log) noexcept {
+  const int64_t at = before_ns_ + (after_ns_ - before_ns_) / 2;
+  latencies_.add(after_ns_ - before_ns_);
+  if (restrains_ && vendor_) watch_calls(after_ns_ - before_ns_, log);
+  const Sample& sample = samples_[0];
+  const ChannelState& lead = channels_[0];
+  Plan plan;
+  if (sample.status != Sample::Status::kOk) {
+    plan = pacer_.retry(after_ns_);
+  } else {
+    const bool changed = lead.seen && sample.raw != lead.raw;
+    const bool reset =
+        changed && lead.kind == Kind::kCounter && lead.range == 0 && sample.raw < lead.raw;
+    const bool away = lead.failed_since && at - lead.last_read_ns > kLongAwayNs;
+    plan = pacer_.next(at, after_ns_, changed, lead.last_read_ns);
+    if (reset || away) plan = pacer_.restart(after_ns_);
+  }
+  bool failed = false;
+  for (size_t i = 0; i < channels_.size(); ++i) {
+    failed = failed || samples_[i].status != Sample::Status::kOk;
+    take(i, at, log);
+  }
+  failed_ += failed;
+  if (pacer_.mode() == Pacer::Mode::kIrregular && !told_irregular_) {
+    told_irregular_ = true;
+    const double interval_s = static_cast<double>(pacer_.interval_ns()) / kNsPerS;
+    log.note({.t_ns = after_ns_,
+              .kind = Incident::Kind::kIrregular,
+              .channel = static_cast<int32_t>(lead.index),
+              .figure = interval_s});
+  }
+  return plan;
+}
+
+Plan Slot::discard(IncidentLog& log) noexcept {
+  for (Sample& sample : samples_) sample = {0, Sample::Status::kFailed, 0};
+  ++failed_;
+  for (ChannelState& channel : channels_) channel.failed_since = true;
+  latencies_.add(after_ns_ - before_ns_);
+  log.note({.t_ns = before_ns_,
+            .kind = Incident::Kind::kHung,
+            .channel = static_cast<int32_t>(channels_[0].index),
+            .figure = static_cast<double>(after_ns_ - before_ns_) / kNsPerS});
+  return {after_ns_, after_ns_};
+}
+
+int64_t Slot::planned_ns(const ChannelState& channel) const {
+  const int64_t period = pacer_.period_ns() > 0 ? pacer_.period_ns() : channel.documented_ns;
+  return std::max(pacer_.interval_ns(), period);
+}
+
+void Slot::take(size_t which, int64_t at_ns, IncidentLog& log) noexcept {
+  ChannelState& channel = channels_[which];
+  const Sample& sample = samples_[which];
+  if (sample.status != Sample::Status::kOk) {
+    channel.failed_since = true;
+    note_failure(channel, sample, at_ns, log);
+    return;
+  }
+  if (channel.episode.count != 0) note_recovery(channel, at_ns, log, false);
+  const int64_t planned = planned_ns(channel);
+  const int64_t elapsed = at_ns - channel.last_read_ns;
+  const bool gap = channel.seen && (channel.failed_since ? elapsed > 2 * planned
+                                                         : elapsed > 4 * planned + 50 * kNsPerMs);
+  channel.failed_since = false;
+  const bool changed = !channel.seen || sample.raw != channel.raw;
+  if (changed || gap) {
+    Change change{channel.last_read_ns, at_ns, at_ns, sample.raw, 0};
+    if (!channel.seen) {
+      change.last_old_ns = at_ns;
+      change.flags = kFirst;
+    } else if (gap) {
+      change.flags = static_cast<uint8_t>(changed ? kGap : kGap | kHeld);
+    } else {
+      change.at_ns =
+          std::clamp(which == 0 ? pacer_.changed_at_ns() : at_ns, channel.last_read_ns, at_ns);
+    }
+    channel.buffer.push(change);
+    if (changed) {
+      channel.changed_at_ns = change.at_ns;
+      channel.told_stuck = false;
+    }
+    channel.raw = sample.raw;
+    channel.seen = true;
+  } else if (channel.kind == Kind::kCounter && !channel.told_stuck) {
+    note_stuck(channel, at_ns, log);
+  }
+  channel.last_read_ns = at_ns;
+  channel.buffer.beat({at_ns, pacer_.period_ns(), pacer_.spread_ns(), pacer_.interval_ns()});
+}
+
+// Only a counter that moved at a known pace can be said to stand still: an idle one may never move.
+void Slot::note_stuck(ChannelState& channel, int64_t at_ns, IncidentLog& log) {
+  const int64_t still = at_ns - channel.changed_at_ns;
+  if (still < kStuckNs || pacer_.period_ns() == 0) return;
+  if (still < kStuckUpdates * pacer_.period_ns()) return;
+  channel.told_stuck = true;
+  log.note({.t_ns = at_ns,
+            .kind = Incident::Kind::kStuck,
+            .channel = static_cast<int32_t>(channel.index),
+            .figure = static_cast<double>(still) / kNsPerS});
+}
+
+void Slot::note_failure(ChannelState& channel, const Sample& sample, int64_t at_ns,
+                        IncidentLog& log) {
+  ChannelState::Episode& episode = channel.episode;
+  if (episode.count != 0 && episode.status != sample.status)
+    note_recovery(channel, at_ns, log, false);
+  if (episode.count == 0) episode = {at_ns, 0, sample.status, sample.code};
+  ++episode.count;
+}
+
+void Slot::note_recovery(ChannelState& channel, int64_t at_ns, IncidentLog& log, bool at_end) {
+  ChannelState::Episode& episode = channel.episode;
+  const auto index = static_cast<int32_t>(channel.index);
+  log.note({.t_ns = episode.start_ns,
+            .kind = incident_of(episode.status),
+            .channel = index,
+            .count = episode.count,
+            .code = episode.code,
+            .unit = unit_.get(),
+            .at_end = at_end});
+  if (episode.status == Sample::Status::kLost && !at_end) {
+    log.note({.t_ns = at_ns, .kind = Incident::Kind::kBack, .channel = index});
+  }
+  episode = {};
+}
+
+void Slot::end(IncidentLog& log) noexcept {
+  for (ChannelState& channel : channels_) {
+    if (channel.episode.count != 0) note_recovery(channel, after_ns_, log, true);
+  }
+}
+
+bool Slot::settled(int64_t from_ns) const {
+  for (const ChannelState& channel : channels_) {
+    if (channel.last_read_ns < from_ns) return false;
+    // A value that is at most one fast update old says enough; a slow sensor's next one is due.
+    const int64_t period = pacer_.period_ns();
+    const int64_t age = period < 5 * kNsPerMs ? period : 0;
+    if (channel.kind == Kind::kCounter && channel.changed_at_ns + age < from_ns) return false;
+  }
+  return true;
+}
+
+// -- restraint ------------------------------------------------------------------------------------
+
+void Slot::set_lane_stride(int stride) {
+  lane_stride_ = stride;
+  pacer_.slow_down(std::max(stride_, lane_stride_));
+}
+
+void Slot::watch_calls(int64_t took_ns, IncidentLog& log) {
+  const int64_t limit = std::max(kSlowCallNs, pacer_.interval_ns() / kSlowCallShare);
+  slow_calls_ += took_ns > limit;
+  if (++calls_ < kCalls) return;
+  const bool slow = slow_calls_ > kCalls / 100;
+  calm_ = slow_calls_ == 0 ? calm_ + 1 : 0;
+  calls_ = slow_calls_ = 0;
+  const auto index = static_cast<int32_t>(channels_[0].index);
+  if (slow && stride_ < kMostStride) {
+    stride_ *= 2;
+    log.note({.t_ns = after_ns_,
+              .kind = Incident::Kind::kSlowCalls,
+              .channel = index,
+              .count = static_cast<uint64_t>(stride_),
+              .figure = static_cast<double>(limit) / kNsPerS});
+  } else if (stride_ > 1 && calm_ >= kCalmHundreds) {
+    calm_ = 0;
+    stride_ /= 2;
+    if (stride_ == 1)
+      log.note({.t_ns = after_ns_, .kind = Incident::Kind::kFullPace, .channel = index});
+  }
+  pacer_.slow_down(std::max(stride_, lane_stride_));
+}
+
+// -- burst ----------------------------------------------------------------------------------------
+
+bool Slot::can_burst() const {
+  return pace_.interval_ns == 0 && !vendor_ && channels_[0].kind == Kind::kCounter;
+}
+
+Plan Slot::end_burst(int64_t now_ns, int64_t period_ns, int64_t spread_ns) {
+  pacer_ = Pacer(pace_);
+  if (period_ns > 0) pacer_.set_fast_period(period_ns, spread_ns);
+  return pacer_.start(now_ns);
+}
+
+}  // namespace pyprof

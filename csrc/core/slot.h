@@ -1,0 +1,104 @@
+// A unit in a lane: its pace, what was last read of it, and what became of each read.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/incident.h"
+#include "core/latencies.h"
+#include "core/pacer.h"
+#include "core/trace.h"
+#include "core/unit.h"
+
+namespace pyprof {
+
+struct ChannelState {
+  uint32_t index = 0;
+  Kind kind = Kind::kCounter;
+  bool seen = false;
+  bool failed_since = false;
+  bool told_stuck = false;
+  uint64_t range = 0;
+  int64_t documented_ns = 0;  // update period before the real one is found, 0: unknown
+  uint64_t raw = 0;
+  int64_t last_read_ns = 0;
+  int64_t changed_at_ns = 0;
+  TraceBuffer buffer;
+  // A run of reads that failed in the same way: one incident, however many they were.
+  struct Episode {
+    int64_t start_ns = 0;
+    uint64_t count = 0;
+    Sample::Status status = Sample::Status::kOk;
+    int32_t code = 0;
+  } episode;
+};
+
+class Slot {
+ public:
+  Slot(std::unique_ptr<Unit> unit, Pace pace, uint32_t first_index, size_t capacity);
+
+  // By the lane's thread alone; may block for as long as a driver likes.
+  void read(int64_t before_ns) noexcept {
+    before_ns_ = before_ns;
+    unit_->read(samples_);
+  }
+  void read_until(int64_t after_ns) noexcept { after_ns_ = after_ns; }
+  int64_t after_ns() const { return after_ns_; }
+  int64_t took_ns() const { return after_ns_ - before_ns_; }
+  bool vendor() const { return vendor_; }
+
+  // All that follows is done under the lane's lock. The read becomes changes or a failure; returns
+  // when to read next.
+  Plan store(IncidentLog& log) noexcept;
+  // The read took so long that its value can't be dated.
+  Plan discard(IncidentLog& log) noexcept;
+  Plan start(int64_t now_ns);
+  Plan attend(int64_t now_ns, Plan planned, bool always) {
+    return pacer_.attend(now_ns, planned, always);
+  }
+  void set_lane_stride(int stride);
+  // Calls that take long make reads rarer.
+  void restrain_calls(bool yes) { restrains_ = yes; }
+  // Whether each counter has shown an update made after `from_ns`.
+  bool settled(int64_t from_ns) const;
+  void end(IncidentLog& log) noexcept;  // tells the failures that go on
+
+  const Unit& unit() const { return *unit_; }
+  const Pacer& pacer() const { return pacer_; }
+  std::vector<ChannelState>& channels() { return channels_; }
+  const std::vector<ChannelState>& channels() const { return channels_; }
+  const Latencies& latencies() const { return latencies_; }
+  uint64_t failed() const { return failed_; }
+  int stride() const { return std::max(stride_, lane_stride_); }
+
+  // Learning the period of a sensor that updates faster than it will be read.
+  bool can_burst() const;
+  // Ends it; period 0: none was found.
+  Plan end_burst(int64_t now_ns, int64_t period_ns, int64_t spread_ns);
+
+ private:
+  void take(size_t which, int64_t at_ns, IncidentLog& log) noexcept;
+  void note_failure(ChannelState& channel, const Sample& sample, int64_t at_ns, IncidentLog& log);
+  void note_recovery(ChannelState& channel, int64_t at_ns, IncidentLog& log, bool at_end);
+  void note_stuck(ChannelState& channel, int64_t at_ns, IncidentLog& log);
+  void watch_calls(int64_t took_ns, IncidentLog& log);
+  int64_t planned_ns(const ChannelState& channel) const;
+
+  std::unique_ptr<Unit> unit_;
+  std::vector<Sample> samples_;
+  std::vector<ChannelState> channels_;
+  const bool vendor_;
+  const Pace pace_;
+  Pacer pacer_;
+  int64_t before_ns_ = 0, after_ns_ = 0;
+  Latencies latencies_;
+  uint64_t failed_ = 0;
+  int stride_ = 1, lane_stride_ = 1;
+  bool restrains_ = true;
+  bool told_irregular_ = false;
+  int calls_ = 0, slow_calls_ = 0, calm_ = 0;  // of the present hundred
+};
+
+}  // namespace pyprof
