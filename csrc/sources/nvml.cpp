@@ -1,9 +1,7 @@
 // NVIDIA GPUs through the driver's own library, loaded when asked for and never linked against.
-#include <dlfcn.h>
 #include <nvml.h>
 #include <pthread.h>
 #include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -12,17 +10,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <future>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "core/clock.h"
+#include "sources/nvml_library.h"
 #include "sources/table.h"
 
 // A batch of fields is an array of these in the driver's own layout.
@@ -31,8 +27,16 @@ static_assert(sizeof(nvmlFieldValue_t) == 40);
 namespace pyprof {
 namespace {
 
+using nvml::Answer;
+using nvml::Ask;
+using nvml::Device;
+using nvml::Library;
+using nvml::open_library;
+using nvml::refuse;
+using nvml::status_of;
+using nvml::words;
+
 constexpr const char* kName = "nvml";
-constexpr const char* kLibraryName = "libnvidia-ml.so.1";
 constexpr double kWattsPerMilliwatt = 1e-3;
 // Stated by the vendor for its oldest parts only, and typical of later ones against a meter: not a
 // bound (docs/simulate.md has the figures).
@@ -43,151 +47,8 @@ constexpr int64_t kAverageWindowNs = kNsPerS;
 constexpr int64_t kUtilisationIntervalNs = 200 * kNsPerMs;
 // Without its persistence mode the driver takes seconds to wake each GPU.
 constexpr std::chrono::seconds kPatience{30};
-constexpr int64_t kFirstRetryNs = kNsPerS;
-constexpr int64_t kLastRetryNs = 30 * kNsPerS;
-
-// The driver's library, initialised once for everybody who uses the same path. Entry points that
-// an old driver lacks are null.
-struct Library {
-  void* handle = nullptr;
-  pid_t owner = -1;  // NVML is not initialised in the child of a fork and must not be called there
-
-  decltype(&nvmlInit_v2) init = nullptr;
-  decltype(&nvmlShutdown) shutdown = nullptr;
-  decltype(&nvmlErrorString) error_string = nullptr;
-  decltype(&nvmlDeviceGetCount_v2) count = nullptr;
-  decltype(&nvmlDeviceGetHandleByIndex_v2) by_index = nullptr;
-  decltype(&nvmlDeviceGetHandleByUUID) by_uuid = nullptr;
-  decltype(&nvmlDeviceGetName) name = nullptr;
-  decltype(&nvmlDeviceGetUUID) uuid = nullptr;
-  decltype(&nvmlDeviceGetCudaComputeCapability) capability = nullptr;
-  decltype(&nvmlDeviceGetEnforcedPowerLimit) enforced_limit = nullptr;
-  decltype(&nvmlDeviceGetPowerManagementLimitConstraints) limit_range = nullptr;
-  decltype(&nvmlDeviceGetMigMode) mig_mode = nullptr;
-  decltype(&nvmlDeviceGetTotalEnergyConsumption) total_energy = nullptr;
-  decltype(&nvmlDeviceGetFieldValues) field_values = nullptr;
-  decltype(&nvmlDeviceGetPowerUsage) power_usage = nullptr;
-  decltype(&nvmlDeviceGetUtilizationRates) utilisation = nullptr;
-
-  Library() = default;
-  Library(const Library&) = delete;
-  Library& operator=(const Library&) = delete;
-  // The code itself stays mapped: a driver's library may have left threads behind.
-  ~Library() {
-    if (inherited() || shutdown == nullptr) return;
-    shutdown();
-  }
-  bool inherited() const { return owner != getpid(); }
-};
-
-std::string words(const Library& library, nvmlReturn_t code) {
-  const char* text = library.error_string != nullptr ? library.error_string(code) : nullptr;
-  const std::string number = "NVML error " + std::to_string(static_cast<int>(code));
-  return text != nullptr ? std::string(text) + " (" + number + ")" : number;
-}
-
-template <typename Function>
-void look_up(void* handle, const char* symbol, Function& function) {
-  static_assert(std::is_pointer_v<Function>);
-  function = reinterpret_cast<Function>(dlsym(handle, symbol));
-}
-
-void look_up_all(Library& library) {
-  void* const handle = library.handle;
-  look_up(handle, "nvmlInit_v2", library.init);
-  look_up(handle, "nvmlShutdown", library.shutdown);
-  look_up(handle, "nvmlErrorString", library.error_string);
-  look_up(handle, "nvmlDeviceGetCount_v2", library.count);
-  look_up(handle, "nvmlDeviceGetHandleByIndex_v2", library.by_index);
-  look_up(handle, "nvmlDeviceGetHandleByUUID", library.by_uuid);
-  look_up(handle, "nvmlDeviceGetName", library.name);
-  look_up(handle, "nvmlDeviceGetUUID", library.uuid);
-  look_up(handle, "nvmlDeviceGetCudaComputeCapability", library.capability);
-  look_up(handle, "nvmlDeviceGetEnforcedPowerLimit", library.enforced_limit);
-  look_up(handle, "nvmlDeviceGetPowerManagementLimitConstraints", library.limit_range);
-  look_up(handle, "nvmlDeviceGetMigMode", library.mig_mode);
-  look_up(handle, "nvmlDeviceGetTotalEnergyConsumption", library.total_energy);
-  look_up(handle, "nvmlDeviceGetFieldValues", library.field_values);
-  look_up(handle, "nvmlDeviceGetPowerUsage", library.power_usage);
-  look_up(handle, "nvmlDeviceGetUtilizationRates", library.utilisation);
-}
-
-void refuse(SourceState& state, std::string reason, std::string remedy) {
-  state.available = false;
-  state.reason = std::move(reason);
-  state.remedy = std::move(remedy);
-}
-
-void refuse_missing_library(SourceState& state, const Places& places, const char* loader_says) {
-  const std::string why = loader_says != nullptr ? loader_says : "the loader gave no reason";
-  if (!places.nvml.empty()) {
-    refuse(state, "the NVML library could not be loaded: " + why,
-           "give the driver's libnvidia-ml.so.1 with --nvml FILE or PYPROF_NVML");
-  } else {
-    refuse(state, "the NVIDIA driver's library can't be loaded: " + why,
-           "install the NVIDIA driver; in a container pass the GPUs in (docker run --gpus all)");
-  }
-}
-
-void refuse_init(SourceState& state, const Library& library, nvmlReturn_t code) {
-  if (code == NVML_ERROR_DRIVER_NOT_LOADED) {
-    refuse(state, "NVML is installed but the NVIDIA driver is not loaded", "sudo modprobe nvidia");
-  } else if (code == NVML_ERROR_NO_PERMISSION) {
-    refuse(state, "NVML may not be used by this user: " + words(library, code),
-           "sudo chmod a+rw /dev/nvidiactl /dev/nvidia[0-9]*");
-  } else if (code == NVML_ERROR_LIB_RM_VERSION_MISMATCH) {
-    refuse(state, "the NVML library and the loaded driver are of different versions",
-           "reboot, so that the installed driver is the one that is loaded");
-  } else {
-    refuse(state, "NVML did not start: " + words(library, code), "nvidia-smi");
-  }
-}
-
-std::shared_ptr<Library> load(const Places& places, SourceState& state) {
-  const char* const path = places.nvml.empty() ? kLibraryName : places.nvml.c_str();
-  auto library = std::make_shared<Library>();
-  library->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (library->handle == nullptr) {
-    refuse_missing_library(state, places, dlerror());
-    return nullptr;
-  }
-  look_up_all(*library);
-  if (library->init == nullptr || library->count == nullptr || library->by_index == nullptr) {
-    refuse(state, std::string(path) + " lacks the entry points of NVML",
-           "give the driver's libnvidia-ml.so.1 with --nvml FILE or PYPROF_NVML");
-    return nullptr;
-  }
-  const nvmlReturn_t code = library->init();
-  if (code != NVML_SUCCESS) {
-    refuse_init(state, *library, code);
-    return nullptr;
-  }
-  library->owner = getpid();
-  return library;
-}
-
-// One initialised library per path, kept as long as anybody uses it: every further initialisation
-// talks to the driver, and a shutdown while others read would restart their counters.
-std::shared_ptr<Library> open_library(const Places& places, SourceState& state) {
-  static std::mutex mutex;
-  static std::map<std::string, std::weak_ptr<Library>> opened;
-  const std::lock_guard lock(mutex);
-  auto library = opened[places.nvml].lock();
-  if (library != nullptr && !library->inherited()) return library;
-  library = load(places, state);
-  opened[places.nvml] = library;
-  return library;
-}
 
 // -- reading -------------------------------------------------------------------------
-
-// What one vendor call gave.
-struct Answer {
-  nvmlReturn_t code = NVML_ERROR_FUNCTION_NOT_FOUND;
-  uint64_t value = 0;
-};
-
-using Ask = Answer (*)(const Library&, nvmlDevice_t);
 
 Answer ask_total_energy(const Library& library, nvmlDevice_t device) {
   unsigned long long energy_mj = 0;
@@ -250,94 +111,6 @@ constexpr std::array<Way, 5> kWays{{
     {"nvmlDeviceGetPowerUsage", ask_power_usage, Meaning::kByGeneration},
 }};
 
-Sample::Status status_of(nvmlReturn_t code) {
-  switch (code) {
-    case NVML_SUCCESS:
-      return Sample::Status::kOk;
-    case NVML_ERROR_NO_PERMISSION:
-      return Sample::Status::kDenied;
-    case NVML_ERROR_UNINITIALIZED:
-    case NVML_ERROR_GPU_IS_LOST:
-    case NVML_ERROR_RESET_REQUIRED:
-      return Sample::Status::kLost;
-    default:
-      return Sample::Status::kFailed;
-  }
-}
-
-std::string uuid_of(const Library& library, nvmlDevice_t device) {
-  std::array<char, NVML_DEVICE_UUID_V2_BUFFER_SIZE> text{};
-  const bool told =
-      library.uuid != nullptr && library.uuid(device, text.data(), text.size()) == NVML_SUCCESS;
-  return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "";
-}
-
-// The GPU of that UUID, or null. A library that can't look one up is asked for each GPU's.
-nvmlDevice_t find_device(const Library& library, const std::string& uuid) {
-  nvmlDevice_t device = nullptr;
-  if (library.by_uuid != nullptr) {
-    return library.by_uuid(uuid.c_str(), &device) == NVML_SUCCESS ? device : nullptr;
-  }
-  unsigned int count = 0;
-  if (uuid.empty() || library.count(&count) != NVML_SUCCESS) return nullptr;
-  for (unsigned index = 0; index < count; ++index) {
-    if (library.by_index(index, &device) != NVML_SUCCESS) continue;
-    if (uuid_of(library, device) == uuid) return device;
-  }
-  return nullptr;
-}
-
-// The handle of a GPU, which is not touched again once the GPU is lost (a stale one can crash the
-// process): it is looked up anew by UUID, at growing distances.
-class Device {
- public:
-  Device(std::shared_ptr<Library> library, nvmlDevice_t handle, std::string uuid)
-      : library_(std::move(library)), handle_(handle), uuid_(std::move(uuid)) {}
-
-  Answer read(Ask ask) noexcept {
-    if (library_->inherited()) return {NVML_ERROR_UNINITIALIZED, 0};
-    if (lost_ && !resolve()) return {loss_, 0};
-    const Answer answer = ask(*library_, handle_);
-    if (answer.code == NVML_SUCCESS) delay_ns_ = 0;
-    if (status_of(answer.code) == Sample::Status::kLost) lose(answer.code);
-    return answer;
-  }
-
-  std::string describe(int32_t code) const {
-    return words(*library_, static_cast<nvmlReturn_t>(code));
-  }
-
- private:
-  void lose(nvmlReturn_t code) noexcept {
-    lost_ = true;
-    loss_ = code;
-    delay_ns_ = delay_ns_ == 0 ? kFirstRetryNs : std::min(2 * delay_ns_, kLastRetryNs);
-    retry_at_ns_ = monotonic_ns() + delay_ns_;
-  }
-
-  bool resolve() noexcept {
-    const int64_t now_ns = monotonic_ns();
-    if (now_ns < retry_at_ns_ || uuid_.empty()) return false;
-    if (loss_ == NVML_ERROR_UNINITIALIZED) library_->init();
-    const nvmlDevice_t found = find_device(*library_, uuid_);
-    if (found == nullptr) {
-      lose(loss_);
-      return false;
-    }
-    handle_ = found;
-    lost_ = false;
-    return true;
-  }
-
-  std::shared_ptr<Library> library_;
-  nvmlDevice_t handle_;
-  std::string uuid_;
-  bool lost_ = false;
-  nvmlReturn_t loss_ = NVML_SUCCESS;
-  int64_t delay_ns_ = 0;
-  int64_t retry_at_ns_ = 0;
-};
-
 class Gpu final : public Unit {
  public:
   Gpu(Channel channel, Device device, Ask ask)
@@ -345,7 +118,6 @@ class Gpu final : public Unit {
 
   const std::vector<Channel>& channels() const override { return channels_; }
   Lane lane() const override { return Lane::kVendor; }
-  std::string describe(int32_t code) const override { return device_.describe(code); }
   void read(std::span<Sample> out) noexcept override {
     const Answer answer = device_.read(ask_);
     out[0] = {answer.value, status_of(answer.code), static_cast<int32_t>(answer.code)};
@@ -376,7 +148,6 @@ class BusyGpu final : public Unit {
   const std::vector<Channel>& channels() const override { return channels_; }
   int64_t interval_ns() const override { return kUtilisationIntervalNs; }
   Lane lane() const override { return Lane::kVendor; }
-  std::string describe(int32_t code) const override { return device_.describe(code); }
   void read(std::span<Sample> out) noexcept override {
     const Answer answer = device_.read(ask_busy_percent);
     const double busy = static_cast<double>(answer.value) / 100.0;
@@ -463,6 +234,13 @@ std::string name_of(const Library& library, nvmlDevice_t device) {
   const bool told =
       library.name != nullptr && library.name(device, text.data(), text.size()) == NVML_SUCCESS;
   return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "NVIDIA GPU";
+}
+
+std::string uuid_of(const Library& library, nvmlDevice_t device) {
+  std::array<char, NVML_DEVICE_UUID_V2_BUFFER_SIZE> text{};
+  const bool told =
+      library.uuid != nullptr && library.uuid(device, text.data(), text.size()) == NVML_SUCCESS;
+  return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "";
 }
 
 Generation generation_of(const Library& library, nvmlDevice_t device) {
@@ -672,9 +450,9 @@ std::unique_ptr<Unit> nvml_utilisation(const Places& places, const Channel& chan
                                        double design_w) {
   SourceState state;
   const auto library = open_library(places, state);
-  if (library == nullptr) return nullptr;
-  const nvmlDevice_t device = find_device(*library, channel.uuid);
-  if (device == nullptr) return nullptr;
+  if (library == nullptr || library->by_uuid == nullptr) return nullptr;
+  nvmlDevice_t device = nullptr;
+  if (library->by_uuid(channel.uuid.c_str(), &device) != NVML_SUCCESS) return nullptr;
   if (ask_twice(BusyGpu::ask_busy_percent, *library, device).code != NVML_SUCCESS) return nullptr;
   Channel gauge = channel;
   gauge.kind = Kind::kGauge;

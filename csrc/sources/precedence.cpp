@@ -32,6 +32,13 @@ size_t count_domain(const std::vector<Channel>& channels, const std::string& dom
                     [&domain](const Channel& channel) { return channel.domain == domain; }));
 }
 
+// Channels of a domain that ought to be read and can't be.
+size_t count_missing(const Found& found, const std::string& domain) {
+  return static_cast<size_t>(std::count_if(
+      found.unreadable.begin(), found.unreadable.end(),
+      [&domain](const Channel& channel) { return channel.counted && channel.domain == domain; }));
+}
+
 // What is left of a unit without the channels of one domain; null if nothing is.
 std::unique_ptr<Unit> without(std::unique_ptr<Unit> unit, const std::string& domain) {
   const std::vector<Channel> channels = unit->channels();
@@ -65,7 +72,7 @@ void yield(Found& loser, const std::string& domain, std::vector<std::string>& gi
 // An interface that misses a part of the domain stands behind one that misses none.
 const Found* choose(const std::vector<Found*>& interfaces, const std::string& domain) {
   for (const Found* found : interfaces) {
-    const bool whole = count_domain(found->unreadable, domain) == 0;
+    const bool whole = count_missing(*found, domain) == 0;
     if (whole && count_domain(readable(*found), domain) > 0) return found;
   }
   for (const Found* found : interfaces) {

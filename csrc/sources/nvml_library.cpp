@@ -1,0 +1,154 @@
+#include "sources/nvml_library.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <type_traits>
+
+namespace pyprof::nvml {
+namespace {
+
+constexpr const char* kLibraryName = "libnvidia-ml.so.1";
+constexpr int64_t kFirstRetryNs = kNsPerS;
+constexpr int64_t kLastRetryNs = 30 * kNsPerS;
+
+template <typename Function>
+void look_up(void* handle, const char* symbol, Function& function) {
+  static_assert(std::is_pointer_v<Function>);
+  function = reinterpret_cast<Function>(dlsym(handle, symbol));
+}
+
+void look_up_all(Library& library) {
+  void* const handle = library.handle;
+  look_up(handle, "nvmlInit_v2", library.init);
+  look_up(handle, "nvmlShutdown", library.shutdown);
+  look_up(handle, "nvmlErrorString", library.error_string);
+  look_up(handle, "nvmlDeviceGetCount_v2", library.count);
+  look_up(handle, "nvmlDeviceGetHandleByIndex_v2", library.by_index);
+  look_up(handle, "nvmlDeviceGetHandleByUUID", library.by_uuid);
+  look_up(handle, "nvmlDeviceGetName", library.name);
+  look_up(handle, "nvmlDeviceGetUUID", library.uuid);
+  look_up(handle, "nvmlDeviceGetCudaComputeCapability", library.capability);
+  look_up(handle, "nvmlDeviceGetEnforcedPowerLimit", library.enforced_limit);
+  look_up(handle, "nvmlDeviceGetPowerManagementLimitConstraints", library.limit_range);
+  look_up(handle, "nvmlDeviceGetMigMode", library.mig_mode);
+  look_up(handle, "nvmlDeviceGetTotalEnergyConsumption", library.total_energy);
+  look_up(handle, "nvmlDeviceGetFieldValues", library.field_values);
+  look_up(handle, "nvmlDeviceGetPowerUsage", library.power_usage);
+  look_up(handle, "nvmlDeviceGetUtilizationRates", library.utilisation);
+  look_up(handle, "nvmlDeviceGetProcessUtilization", library.process_utilisation);
+}
+
+void refuse_missing_library(SourceState& state, const Places& places, const char* loader_says) {
+  const std::string why = loader_says != nullptr ? loader_says : "the loader gave no reason";
+  if (!places.nvml.empty()) {
+    refuse(state, "the NVML library could not be loaded: " + why,
+           "give the driver's libnvidia-ml.so.1 with --nvml FILE or PYPROF_NVML");
+  } else {
+    refuse(state, "the NVIDIA driver's library can't be loaded: " + why,
+           "install the NVIDIA driver; in a container pass the GPUs in (docker run --gpus all)");
+  }
+}
+
+void refuse_init(SourceState& state, const Library& library, nvmlReturn_t code) {
+  if (code == NVML_ERROR_DRIVER_NOT_LOADED) {
+    refuse(state, "NVML is installed but the NVIDIA driver is not loaded", "sudo modprobe nvidia");
+  } else if (code == NVML_ERROR_NO_PERMISSION) {
+    refuse(state, "NVML may not be used by this user: " + words(library, code),
+           "sudo chmod a+rw /dev/nvidiactl /dev/nvidia[0-9]*");
+  } else if (code == NVML_ERROR_LIB_RM_VERSION_MISMATCH) {
+    refuse(state, "the NVML library and the loaded driver are of different versions",
+           "reboot, so that the installed driver is the one that is loaded");
+  } else {
+    refuse(state, "NVML did not start: " + words(library, code), "nvidia-smi");
+  }
+}
+
+std::shared_ptr<Library> load(const Places& places, SourceState& state) {
+  const char* const path = places.nvml.empty() ? kLibraryName : places.nvml.c_str();
+  auto library = std::make_shared<Library>();
+  library->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (library->handle == nullptr) {
+    refuse_missing_library(state, places, dlerror());
+    return nullptr;
+  }
+  look_up_all(*library);
+  if (library->init == nullptr || library->count == nullptr || library->by_index == nullptr) {
+    refuse(state, std::string(path) + " lacks the entry points of NVML",
+           "give the driver's libnvidia-ml.so.1 with --nvml FILE or PYPROF_NVML");
+    return nullptr;
+  }
+  const nvmlReturn_t code = library->init();
+  if (code != NVML_SUCCESS) {
+    refuse_init(state, *library, code);
+    return nullptr;
+  }
+  library->owner = getpid();
+  return library;
+}
+
+}  // namespace
+
+std::string words(const Library& library, nvmlReturn_t code) {
+  const char* text = library.error_string != nullptr ? library.error_string(code) : nullptr;
+  const std::string number = "NVML error " + std::to_string(static_cast<int>(code));
+  return text != nullptr ? std::string(text) + " (" + number + ")" : number;
+}
+
+void refuse(SourceState& state, std::string reason, std::string remedy) {
+  state.available = false;
+  state.reason = std::move(reason);
+  state.remedy = std::move(remedy);
+}
+
+std::shared_ptr<Library> open_library(const Places& places, SourceState& state) {
+  static std::mutex mutex;
+  static std::map<std::string, std::weak_ptr<Library>> opened;
+  const std::lock_guard lock(mutex);
+  auto library = opened[places.nvml].lock();
+  if (library != nullptr && !library->inherited()) return library;
+  library = load(places, state);
+  opened[places.nvml] = library;
+  return library;
+}
+
+Sample::Status status_of(nvmlReturn_t code) {
+  switch (code) {
+    case NVML_SUCCESS:
+      return Sample::Status::kOk;
+    case NVML_ERROR_NO_PERMISSION:
+      return Sample::Status::kDenied;
+    case NVML_ERROR_UNINITIALIZED:
+    case NVML_ERROR_GPU_IS_LOST:
+    case NVML_ERROR_RESET_REQUIRED:
+      return Sample::Status::kLost;
+    default:
+      return Sample::Status::kFailed;
+  }
+}
+
+void Device::lose(nvmlReturn_t code) noexcept {
+  lost_ = true;
+  loss_ = code;
+  delay_ns_ = delay_ns_ == 0 ? kFirstRetryNs : std::min(2 * delay_ns_, kLastRetryNs);
+  retry_at_ns_ = monotonic_ns() + delay_ns_;
+}
+
+bool Device::resolve() noexcept {
+  const int64_t now_ns = monotonic_ns();
+  if (now_ns < retry_at_ns_ || library_->by_uuid == nullptr || uuid_.empty()) return false;
+  if (loss_ == NVML_ERROR_UNINITIALIZED) library_->init();
+  nvmlDevice_t found = nullptr;
+  const nvmlReturn_t code = library_->by_uuid(uuid_.c_str(), &found);
+  if (code != NVML_SUCCESS) {
+    lose(loss_);
+    return false;
+  }
+  handle_ = found;
+  lost_ = false;
+  return true;
+}
+
+}  // namespace pyprof::nvml
