@@ -171,7 +171,7 @@ class _Survey:
         if not foreign:
             return
         for channel in self._hardware.channels:
-            if channel.id in foreign:
+            if channel.id.partition("/")[0] in foreign:
                 self._hardware.drop(channel.id)
         self._unmeasured = [channel for channel in self._unmeasured if channel.id not in foreign]
         listed = os.environ["CUDA_VISIBLE_DEVICES"]
@@ -179,7 +179,7 @@ class _Survey:
 
     @staticmethod
     def _nvml_channels(channels: Iterable[_native.Channel]) -> list[_native.Channel]:
-        return [channel for channel in channels if channel.source == _NVML]
+        return [c for c in channels if c.source == _NVML and c.domain == "gpu"]
 
     # -- what can't be read ------------------------------------------------------------------------
 
@@ -382,13 +382,15 @@ class _Survey:
 
 
 def _as_gpu(channel: _native.Channel, driver: Driver) -> Gpu:
-    bus_id = driver.bus_id(channel.uuid) if channel.uuid else None
-    return Gpu(channel.id, channel.uuid, channel.device, bus_id)
+    if not channel.uuid:
+        return Gpu(channel.id, "", channel.device)
+    split = driver.is_split(channel.uuid)
+    return Gpu(channel.id, channel.uuid, channel.device, driver.bus_id(channel.uuid), split)
 
 
 def _holds_cpu(channel: _native.Channel) -> bool:
     """Whether it is the energy counter of a GPU that meters its whole module."""
-    counter = channel.domain == "gpu" and channel.kind == "counter"
+    counter = channel.domain == "gpu" and channel.method == "counter"
     return counter and any(module in channel.device for module in _MODULES_WITH_CPU)
 
 

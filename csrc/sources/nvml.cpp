@@ -19,10 +19,8 @@
 
 #include "core/clock.h"
 #include "sources/nvml_library.h"
+#include "sources/nvml_units.h"
 #include "sources/table.h"
-
-// A batch of fields is an array of these in the driver's own layout.
-static_assert(sizeof(nvmlFieldValue_t) == 40);
 
 namespace pyprof {
 namespace {
@@ -41,6 +39,7 @@ constexpr double kWattsPerMilliwatt = 1e-3;
 // Stated by the vendor for its oldest parts only, and typical of later ones against a meter: not a
 // bound (docs/simulate.md has the figures).
 constexpr double kTolerance = 0.05;
+constexpr int64_t kStillNs = 300 * kNsPerMs;
 constexpr double kPlausibleOverLimit = 1.5;
 constexpr int64_t kAverageWindowNs = kNsPerS;
 // The driver averages utilisation over a sixth of a second at the least.
@@ -64,35 +63,9 @@ Answer ask_power_usage(const Library& library, nvmlDevice_t device) {
   return {code, power_mw};
 }
 
-// A field's value is typed by the driver; one that can't be a power or an energy is refused.
-std::optional<uint64_t> whole(const nvmlFieldValue_t& field) {
-  switch (field.valueType) {
-    case NVML_VALUE_TYPE_UNSIGNED_INT:
-      return field.value.uiVal;
-    case NVML_VALUE_TYPE_UNSIGNED_LONG:
-      return field.value.ulVal;
-    case NVML_VALUE_TYPE_UNSIGNED_LONG_LONG:
-      return field.value.ullVal;
-    case NVML_VALUE_TYPE_DOUBLE:
-      if (!(field.value.dVal >= 0.0 && field.value.dVal < 0x1p63)) return std::nullopt;
-      return static_cast<uint64_t>(std::llround(field.value.dVal));
-    default:
-      return std::nullopt;
-  }
-}
-
 template <unsigned kField>
 Answer ask_field(const Library& library, nvmlDevice_t device) {
-  if (library.field_values == nullptr) return {};
-  nvmlFieldValue_t field{};
-  field.fieldId = kField;
-  field.scopeId = NVML_POWER_SCOPE_GPU;
-  field.nvmlReturn = NVML_ERROR_NO_DATA;
-  const nvmlReturn_t code = library.field_values(device, 1, &field);
-  if (code != NVML_SUCCESS) return {code, 0};
-  if (field.nvmlReturn != NVML_SUCCESS) return {field.nvmlReturn, 0};
-  const std::optional<uint64_t> value = whole(field);
-  return value ? Answer{NVML_SUCCESS, *value} : Answer{NVML_ERROR_INVALID_STATE, 0};
+  return nvml::ask_field(library, device, {kField, NVML_POWER_SCOPE_GPU});
 }
 
 // One way to a GPU's energy, best first.
@@ -315,10 +288,27 @@ class Refusals {
   std::vector<std::pair<nvmlReturn_t, std::string>> said_;
 };
 
+// A counter at 0 belongs to a driver that was loaded this moment, or to a part that has none and
+// does not say so, as virtual GPUs do.
+bool moves(const Way& way, const Library& library, nvmlDevice_t device) {
+  for (const int64_t until = monotonic_ns() + kStillNs; monotonic_ns() < until;) {
+    sleep_until(monotonic_ns() + 5 * kNsPerMs);
+    const Answer answer = way.ask(library, device);
+    if (answer.code == NVML_SUCCESS && answer.value > 0) return true;
+  }
+  return false;
+}
+
 // The best way that answers now.
 const Way* choose_way(const Library& library, nvmlDevice_t device, Refusals& refusals) {
+  bool still = false;  // what one counter shows, the other does as well
   for (const Way& way : kWays) {
-    const Answer answer = ask_twice(way.ask, library, device);
+    const bool counter = way.meaning == Meaning::kEnergy;
+    if (counter && still) continue;
+    Answer answer = ask_twice(way.ask, library, device);
+    still = counter && answer.code == NVML_SUCCESS && answer.value == 0 &&
+            !moves(way, library, device);
+    if (still) answer.code = NVML_ERROR_NO_DATA;
     if (answer.code == NVML_SUCCESS) return &way;
     refusals.add(way, answer.code);
     if (status_of(answer.code) == Sample::Status::kLost) return nullptr;
@@ -333,22 +323,108 @@ bool split_by_mig(const Library& library, nvmlDevice_t device) {
          current == NVML_DEVICE_MIG_ENABLE;
 }
 
+// GPUs that share a module with a CPU.
+bool is_superchip(const Channel& channel) {
+  const auto names = {"GH200", "GB200", "GB300", "GB10"};
+  return std::any_of(names.begin(), names.end(), [&channel](const char* name) {
+    return channel.device.find(name) != std::string::npos;
+  });
+}
+
+bool shared_by_mps(const Library& library, nvmlDevice_t device) {
+  unsigned int clients = 0;
+  if (library.mps_clients == nullptr) return false;
+  const nvmlReturn_t code = library.mps_clients(device, &clients, nullptr);
+  return (code == NVML_SUCCESS || code == NVML_ERROR_INSUFFICIENT_SIZE) && clients > 0;
+}
+
 void note_boundaries(const Library& library, nvmlDevice_t device, const Channel& channel,
                      Found& found) {
   if (split_by_mig(library, device)) {
     found.notes.push_back(channel.id + " is split by MIG: its energy is the whole board's");
   }
-  const bool module = channel.device.find("GH200") != std::string::npos ||
-                      channel.device.find("GB200") != std::string::npos;
-  if (module) {
+  if (shared_by_mps(library, device)) {
+    found.notes.push_back(channel.id +
+                          " is shared by clients of MPS: its energy is that of all of them, and "
+                          "the driver does not tell their shares");
+  }
+  if (is_superchip(channel)) {
     found.notes.push_back(channel.id + " (" + channel.device +
                           ") is part of a module: its energy may hold the module's CPU and memory");
   }
 }
 
+// -- the module around a GPU ------------------------------------------------------------------
+
+std::optional<nvml::Field> module_field(const Library& library, nvmlDevice_t device) {
+  for (const unsigned id : {NVML_FI_DEV_POWER_INSTANT, NVML_FI_DEV_POWER_AVERAGE}) {
+    const nvml::Field field{id, NVML_POWER_SCOPE_MODULE};
+    const Answer answer = nvml::ask_field(library, device, field);
+    if (answer.code == NVML_SUCCESS && answer.value > 0) return field;
+  }
+  return std::nullopt;
+}
+
+// The field that says the same as the way; none if it is a function only.
+std::optional<nvml::Field> field_of(const Way& way, const Library& library, nvmlDevice_t device) {
+  const unsigned id = way.meaning == Meaning::kEnergy    ? NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION
+                      : way.meaning == Meaning::kInstant ? NVML_FI_DEV_POWER_INSTANT
+                                                         : NVML_FI_DEV_POWER_AVERAGE;
+  const nvml::Field field{id, NVML_POWER_SCOPE_GPU};
+  const bool same = way.meaning != Meaning::kByGeneration;
+  const bool told = same && nvml::ask_field(library, device, field).code == NVML_SUCCESS;
+  return told ? std::optional(field) : std::nullopt;
+}
+
+Channel module_of(Channel& gpu, bool instant, const Generation& generation) {
+  Channel module = gpu;
+  module.id = gpu.id + "/module";
+  module.domain = "module";
+  module.device = "module of " + gpu.device;
+  module.limit_w = 0;  // not that of the GPU
+  describe_power(module, instant, generation);
+  const bool single = gpu.device.find("GH200") != std::string::npos;
+  if (single && gpu.kind != Kind::kCounter) {
+    gpu.parent = module.id;
+    gpu.counted = false;
+    gpu.reason = "inside " + module.id;
+  } else {
+    module.counted = false;
+    module.reason = single ? "the counter of " + gpu.id + " holds the same module"
+                           : "holds " + gpu.id + ", its CPU and perhaps a second GPU";
+  }
+  return module;
+}
+
+// The GPU and its module in one call; null if the driver does not tell the module's power.
+std::unique_ptr<Unit> with_module(const std::shared_ptr<Library>& library, nvmlDevice_t device,
+                                  const Way& way, Channel gpu, const Generation& generation) {
+  const auto own = field_of(way, *library, device);
+  const auto around = module_field(*library, device);
+  if (!own || !around) return nullptr;
+  Channel module = module_of(gpu, around->id == NVML_FI_DEV_POWER_INSTANT, generation);
+  Device handle(library, device, gpu.uuid);
+  return nvml::batch(std::move(handle), {std::move(gpu), std::move(module)}, {*own, *around});
+}
+
+// The id under which a GPU of that UUID is known already, or "".
+std::string listed_as(const std::string& uuid, const Found& found) {
+  const auto same = [&uuid](const Channel& channel) { return channel.uuid == uuid; };
+  if (uuid.empty()) return "";
+  for (const auto& unit : found.units) {
+    if (same(unit->channels().front())) return unit->channels().front().id;
+  }
+  const auto unread = std::find_if(found.unreadable.begin(), found.unreadable.end(), same);
+  return unread == found.unreadable.end() ? "" : unread->id;
+}
+
 void add_gpu(const std::shared_ptr<Library>& library, nvmlDevice_t device, unsigned index,
              Found& found) {
   Channel channel = channel_of(*library, device, index);
+  if (const std::string twin = listed_as(channel.uuid, found); !twin.empty()) {
+    found.notes.push_back(channel.id + " is left out: the driver lists " + twin + " twice");
+    return;
+  }
   note_boundaries(*library, device, channel, found);
   Refusals refusals;
   const Way* const way = choose_way(*library, device, refusals);
@@ -357,9 +433,17 @@ void add_gpu(const std::shared_ptr<Library>& library, nvmlDevice_t device, unsig
     found.unreadable.push_back(std::move(channel));
     return;
   }
-  describe(channel, way->meaning, generation_of(*library, device));
-  Device handle(library, device, channel.uuid);
-  found.units.push_back(std::make_unique<Gpu>(std::move(channel), std::move(handle), way->ask));
+  const Generation generation = generation_of(*library, device);
+  describe(channel, way->meaning, generation);
+  std::unique_ptr<Unit> unit;
+  if (is_superchip(channel)) unit = with_module(library, device, *way, channel, generation);
+  // Where the power reading is the mean of a second, so may be the samples be.
+  if (!unit && channel.method == "power-instant") unit = nvml::sampled(library, device, channel);
+  if (!unit) {
+    Device handle(library, device, channel.uuid);
+    unit = std::make_unique<Gpu>(std::move(channel), std::move(handle), way->ask);
+  }
+  found.units.push_back(std::move(unit));
 }
 
 void add_by_index(const std::shared_ptr<Library>& library, unsigned index, Found& found) {

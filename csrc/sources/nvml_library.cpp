@@ -39,6 +39,8 @@ void look_up_all(Library& library) {
   look_up(handle, "nvmlDeviceGetPowerUsage", library.power_usage);
   look_up(handle, "nvmlDeviceGetUtilizationRates", library.utilisation);
   look_up(handle, "nvmlDeviceGetProcessUtilization", library.process_utilisation);
+  look_up(handle, "nvmlDeviceGetSamples", library.samples);
+  look_up(handle, "nvmlDeviceGetMPSComputeRunningProcesses_v3", library.mps_clients);
 }
 
 void refuse_missing_library(SourceState& state, const Places& places, const char* loader_says) {

@@ -37,6 +37,8 @@ struct Library {
   decltype(&nvmlDeviceGetPowerUsage) power_usage = nullptr;
   decltype(&nvmlDeviceGetUtilizationRates) utilisation = nullptr;
   decltype(&nvmlDeviceGetProcessUtilization) process_utilisation = nullptr;
+  decltype(&nvmlDeviceGetSamples) samples = nullptr;
+  decltype(&nvmlDeviceGetMPSComputeRunningProcesses_v3) mps_clients = nullptr;
 
   Library() = default;
   Library(const Library&) = delete;

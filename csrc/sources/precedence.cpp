@@ -156,7 +156,11 @@ void leave_out(std::vector<Found>& found, Which which, const std::string& reason
 // counts. The counter is the better one where it is known to hold everything.
 void leave_out_in_modules(std::vector<Found>& found) {
   const auto whole_gpu = [](const Channel& channel) {
-    return channel.domain == "gpu" && names_any(channel.device, {"GH200"});
+    return channel.domain == "gpu" && channel.kind == Kind::kCounter &&
+           channel.method == "counter" && names_any(channel.device, {"GH200"});
+  };
+  const auto told_by_driver = [](const Channel& channel) {
+    return channel.domain == "module" && channel.source == "nvml";
   };
   const auto gpu_on_module = [](const Channel& channel) {
     return channel.domain == "gpu" &&
@@ -168,6 +172,8 @@ void leave_out_in_modules(std::vector<Found>& found) {
   };
   if (counts_any(found, whole_gpu)) {
     leave_out(found, on_module, "inside the GPU's energy, which is the whole module's");
+  } else if (counts_any(found, told_by_driver)) {
+    leave_out(found, on_module, "inside the module, whose power the GPU's driver tells");
   } else if (counts_any(found, [](const Channel& c) { return c.domain == "module"; })) {
     leave_out(found, gpu_on_module, "inside the module, which is metered as a whole");
   }
