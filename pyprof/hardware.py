@@ -27,7 +27,6 @@ except ImportError as error:
 MODELLED = "modelled"
 REPLAY = "replay"
 _NVML = "nvml"
-_HWMON = "hwmon"
 
 # The native source multiplies the driver's power limit with this to get the plausible limit.
 _PLAUSIBLE_OVER_LIMIT = 1.5
@@ -48,6 +47,10 @@ class Look:
     sources: tuple[str, ...] | None = None
     model: bool = True
     simulate: str | None = None
+    amd_smi: str | None = None
+    """AMD SMI's library, None: the system's."""
+    level_zero: str | None = None
+    """Level Zero's loader, None: the system's."""
     meter: str | None = None
     """Pipe, serial line or file of an external meter."""
 
@@ -120,6 +123,8 @@ class _Survey:
             sysfs=look.sysfs,
             proc=look.proc,
             nvml=look.nvml or "",
+            amd_smi=look.amd_smi or "",
+            level_zero=look.level_zero or "",
             meter=look.meter or "",
             sources=hardware_names,
         )
@@ -334,7 +339,7 @@ class _Survey:
         nvml = next((source for source in self._sources if source.name == _NVML), None)
         channels = (*self._hardware.channels, *self._unmeasured)
         seen = self._driver_lists_gpus or bool(nvml and nvml.available)
-        found = " ".join(channel.device for channel in channels if channel.source == _HWMON)
+        found = " ".join(channel.device for channel in channels if channel.domain == "gpu")
         for gpu in bus.pci_gpus(self._look.sysfs):
             if gpu.address in found:
                 continue

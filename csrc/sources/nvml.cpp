@@ -1,19 +1,14 @@
 // NVIDIA GPUs through the driver's own library, loaded when asked for and never linked against.
 #include <nvml.h>
-#include <pthread.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <future>
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -21,6 +16,7 @@
 #include "sources/nvml_library.h"
 #include "sources/nvml_units.h"
 #include "sources/table.h"
+#include "sources/vendor.h"
 
 namespace pyprof {
 namespace {
@@ -30,9 +26,9 @@ using nvml::Ask;
 using nvml::Device;
 using nvml::Library;
 using nvml::open_library;
-using nvml::refuse;
 using nvml::status_of;
 using nvml::words;
+using vendor::refuse;
 
 constexpr const char* kName = "nvml";
 constexpr double kWattsPerMilliwatt = 1e-3;
@@ -44,8 +40,6 @@ constexpr double kPlausibleOverLimit = 1.5;
 constexpr int64_t kAverageWindowNs = kNsPerS;
 // The driver averages utilisation over a sixth of a second at the least.
 constexpr int64_t kUtilisationIntervalNs = 200 * kNsPerMs;
-// Without its persistence mode the driver takes seconds to wake each GPU.
-constexpr std::chrono::seconds kPatience{30};
 
 // -- reading -------------------------------------------------------------------------
 
@@ -503,31 +497,11 @@ Found look(const Places& places) {
   return found;
 }
 
-// A wedged driver never answers, and whoever measures must not hang with it: the first questions
-// are put by a thread of their own, which is left behind if need be.
-std::optional<Found> look_patiently(const Places& places) {
-  auto promise = std::make_shared<std::promise<Found>>();
-  std::future<Found> answer = promise->get_future();
-  std::thread([promise, places] {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);
-    promise->set_value(look(places));
-  }).detach();
-  if (answer.wait_for(kPatience) != std::future_status::ready) return std::nullopt;
-  return answer.get();
-}
-
 }  // namespace
 
 Found find_nvml(const Places& places) {
-  std::optional<Found> found = look_patiently(places);
-  if (found) return std::move(*found);
-  Found silent;
-  silent.state.name = kName;
-  refuse(silent.state, "the NVIDIA driver has not answered for 30 s",
-         "nvidia-smi; if that hangs too, restart the machine");
-  return silent;
+  return vendor::look_or_say(kName, "the NVIDIA driver", "nvidia-smi",
+                             [places] { return look(places); });
 }
 
 std::unique_ptr<Unit> nvml_utilisation(const Places& places, const Channel& channel, double idle_w,

@@ -1,11 +1,8 @@
 #include "sources/nvml_library.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
-#include <map>
-#include <mutex>
-#include <type_traits>
+
+#include "sources/vendor.h"
 
 namespace pyprof::nvml {
 namespace {
@@ -14,11 +11,8 @@ constexpr const char* kLibraryName = "libnvidia-ml.so.1";
 constexpr int64_t kFirstRetryNs = kNsPerS;
 constexpr int64_t kLastRetryNs = 30 * kNsPerS;
 
-template <typename Function>
-void look_up(void* handle, const char* symbol, Function& function) {
-  static_assert(std::is_pointer_v<Function>);
-  function = reinterpret_cast<Function>(dlsym(handle, symbol));
-}
+using vendor::look_up;
+using vendor::refuse;
 
 void look_up_all(Library& library) {
   void* const handle = library.handle;
@@ -43,8 +37,7 @@ void look_up_all(Library& library) {
   look_up(handle, "nvmlDeviceGetMPSComputeRunningProcesses_v3", library.mps_clients);
 }
 
-void refuse_missing_library(SourceState& state, const Places& places, const char* loader_says) {
-  const std::string why = loader_says != nullptr ? loader_says : "the loader gave no reason";
+void refuse_missing_library(SourceState& state, const Places& places, const std::string& why) {
   if (!places.nvml.empty()) {
     refuse(state, "the NVML library could not be loaded: " + why,
            "give the driver's libnvidia-ml.so.1 with --nvml FILE or PYPROF_NVML");
@@ -71,9 +64,10 @@ void refuse_init(SourceState& state, const Library& library, nvmlReturn_t code) 
 std::shared_ptr<Library> load(const Places& places, SourceState& state) {
   const char* const path = places.nvml.empty() ? kLibraryName : places.nvml.c_str();
   auto library = std::make_shared<Library>();
-  library->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  std::string why;
+  library->handle = vendor::load({path}, why);
   if (library->handle == nullptr) {
-    refuse_missing_library(state, places, dlerror());
+    refuse_missing_library(state, places, why);
     return nullptr;
   }
   look_up_all(*library);
@@ -99,21 +93,9 @@ std::string words(const Library& library, nvmlReturn_t code) {
   return text != nullptr ? std::string(text) + " (" + number + ")" : number;
 }
 
-void refuse(SourceState& state, std::string reason, std::string remedy) {
-  state.available = false;
-  state.reason = std::move(reason);
-  state.remedy = std::move(remedy);
-}
-
 std::shared_ptr<Library> open_library(const Places& places, SourceState& state) {
-  static std::mutex mutex;
-  static std::map<std::string, std::weak_ptr<Library>> opened;
-  const std::lock_guard lock(mutex);
-  auto library = opened[places.nvml].lock();
-  if (library != nullptr && !library->inherited()) return library;
-  library = load(places, state);
-  opened[places.nvml] = library;
-  return library;
+  static vendor::Shared<Library> shared;
+  return shared.get(places.nvml, [&] { return load(places, state); });
 }
 
 Sample::Status status_of(nvmlReturn_t code) {

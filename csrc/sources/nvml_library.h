@@ -59,8 +59,6 @@ std::string words(const Library& library, nvmlReturn_t code);
 // the reason in `state`, where there is none.
 std::shared_ptr<Library> open_library(const Places& places, SourceState& state);
 
-void refuse(SourceState& state, std::string reason, std::string remedy);
-
 Sample::Status status_of(nvmlReturn_t code);
 
 // What one vendor call gave.

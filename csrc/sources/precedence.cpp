@@ -114,6 +114,61 @@ void choose_interfaces(std::vector<Found>& found) {
   }
 }
 
+// -- one GPU, several readers ---------------------------------------------------------------------
+
+// In order of preference: a counter before a power, a file of the kernel before a library.
+constexpr std::array kGpuReaders = {"amd-smi", "hwmon", "level-zero"};
+
+// The place on the bus with which these sources end a GPU's name, "" if it has none.
+std::string place_of(const Channel& channel) {
+  const size_t at = channel.device.rfind(" at ");
+  const bool reads = std::find(kGpuReaders.begin(), kGpuReaders.end(), channel.source) !=
+                     kGpuReaders.end();
+  return channel.domain == "gpu" && reads && at != channel.device.npos ? channel.device.substr(at)
+                                                                       : "";
+}
+
+bool knows(const std::vector<Channel>& channels, const std::string& place) {
+  return std::any_of(channels.begin(), channels.end(),
+                     [&place](const Channel& channel) { return place_of(channel) == place; });
+}
+
+void give_up_place(Found& loser, const std::string& place) {
+  for (auto& unit : loser.units) {
+    if (knows(unit->channels(), place)) unit = nullptr;
+  }
+  std::erase(loser.units, nullptr);
+  std::erase_if(loser.unreadable,
+                [&place](const Channel& channel) { return place_of(channel) == place; });
+}
+
+// Each GPU is left to the first source that reads it, else to the first one that lists it.
+void choose_gpu_readers(std::vector<Found>& found) {
+  std::vector<Found*> readers;
+  std::set<std::string> places;
+  for (const char* const name : kGpuReaders) {
+    for (Found& each : found) {
+      if (each.state.name != name) continue;
+      readers.push_back(&each);
+      for (const Channel& channel : readable(each)) places.insert(place_of(channel));
+      for (const Channel& channel : each.unreadable) places.insert(place_of(channel));
+    }
+  }
+  places.erase("");
+  for (const std::string& place : places) {
+    const auto reads = [&place](const Found* each) { return knows(readable(*each), place); };
+    const auto lists = [&place](const Found* each) { return knows(each->unreadable, place); };
+    auto best = std::find_if(readers.begin(), readers.end(), reads);
+    if (best == readers.end()) best = std::find_if(readers.begin(), readers.end(), lists);
+    for (Found* const each : readers) {
+      if (each == *best || (!reads(each) && !lists(each))) continue;
+      give_up_place(*each, place);
+      each->notes.push_back("the GPU" + place + " is read through " + (*best)->state.name +
+                            ", so " + each->state.name + " leaves it out");
+    }
+  }
+}
+
 // -- what lies inside what ------------------------------------------------------------------------
 
 bool names_any(const std::string& text, std::initializer_list<const char*> words) {
@@ -216,6 +271,7 @@ void leave_out_hosts(std::vector<Found>& found) {
 
 void settle(std::vector<Found>& found) {
   choose_interfaces(found);
+  choose_gpu_readers(found);
   leave_out_in_modules(found);
   leave_out_twins(found);
   leave_out_hosts(found);
