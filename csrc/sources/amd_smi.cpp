@@ -57,12 +57,11 @@ std::string words(const Library& library, Status status) {
 
 std::shared_ptr<Library> start(const Places& places, SourceState& state) {
   std::string why;
-  void* const handle =
-      places.amd_smi.empty()
-          ? vendor::load({"libamd_smi.so", "libamd_smi.so.26", "libamd_smi.so.25",
-                          "libamd_smi.so.24", "/opt/rocm/lib/libamd_smi.so"},
-                         why)
-          : vendor::load({places.amd_smi.c_str()}, why);
+  void* const handle = places.amd_smi.empty()
+                           ? vendor::load({"libamd_smi.so", "libamd_smi.so.26", "libamd_smi.so.25",
+                                           "libamd_smi.so.24", "/opt/rocm/lib/libamd_smi.so"},
+                                          why)
+                           : vendor::load({places.amd_smi.c_str()}, why);
   if (handle == nullptr) {
     vendor::refuse(state, "AMD SMI can't be loaded: " + why,
                    "install amd-smi-lib, which is part of ROCm, or name libamd_smi.so in "
@@ -106,8 +105,7 @@ std::shared_ptr<Library> open_library(const Places& places, SourceState& state) 
 Sample::Status status_of(Status status) {
   if (status == kSuccess) return Sample::Status::kOk;
   if (status == kNoPermission) return Sample::Status::kDenied;
-  const bool gone =
-      status == kNotFound || status == kNotInitialised || status == kDriverNotLoaded;
+  const bool gone = status == kNotFound || status == kNotInitialised || status == kDriverNotLoaded;
   return gone ? Sample::Status::kLost : Sample::Status::kFailed;
 }
 
@@ -117,6 +115,9 @@ class Gpu final : public Unit {
       : library_(std::move(library)), processor_(processor), channels_{std::move(channel)} {}
   const std::vector<Channel>& channels() const override { return channels_; }
   Lane lane() const override { return Lane::kVendor; }
+  std::string describe(int32_t code) const override {
+    return words(*library_, static_cast<Status>(code));
+  }
 
   void read(std::span<Sample> out) noexcept override {
     out[0] = {0, Sample::Status::kLost, static_cast<int32_t>(kNotInitialised)};
@@ -144,8 +145,8 @@ std::string address_of(uint64_t packed) {
   std::array<char, 40> text{};
   std::snprintf(text.data(), text.size(), "%04llx:%02x:%02x.%u",
                 static_cast<unsigned long long>(packed >> 16),
-                static_cast<unsigned>(packed >> 8 & 0xff), static_cast<unsigned>(packed >> 3 & 0x1f),
-                static_cast<unsigned>(packed & 7));
+                static_cast<unsigned>(packed >> 8 & 0xff),
+                static_cast<unsigned>(packed >> 3 & 0x1f), static_cast<unsigned>(packed & 7));
   return text.data();
 }
 
@@ -198,9 +199,9 @@ class Survey {
     channel.uuid = uuid_of(processor);
     channel.source = kName;
     channel.period_ns = kNsPerMs;
-    channel.limit_w = kPlausibleOverLimit * kJoulesPerMicrojoule *
-                      static_cast<double>(
-                          read_uint(gpus_.path_of(address) + "/power1_cap_max").value_or(0));
+    channel.limit_w =
+        kPlausibleOverLimit * kJoulesPerMicrojoule *
+        static_cast<double>(read_uint(gpus_.path_of(address) + "/power1_cap_max").value_or(0));
     return channel;
   }
 
@@ -259,7 +260,8 @@ class Survey {
 }  // namespace
 
 Found find_amd_smi(const Places& places) {
-  return vendor::look_or_say(kName, "AMD SMI", "amd-smi list", [places] { return Survey(places).look(); });
+  return vendor::look_or_say(kName, "AMD SMI", "amd-smi list",
+                             [places] { return Survey(places).look(); });
 }
 
 }  // namespace pyprof

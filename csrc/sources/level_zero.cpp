@@ -49,9 +49,8 @@ std::string words(Result result) {
 
 std::shared_ptr<Library> start(const Places& places, SourceState& state) {
   std::string why;
-  void* const handle = places.level_zero.empty()
-                           ? vendor::load({"libze_loader.so.1"}, why)
-                           : vendor::load({places.level_zero.c_str()}, why);
+  void* const handle = places.level_zero.empty() ? vendor::load({"libze_loader.so.1"}, why)
+                                                 : vendor::load({places.level_zero.c_str()}, why);
   if (handle == nullptr) {
     vendor::refuse(state, "Level Zero can't be loaded: " + why,
                    "install Intel's level-zero and compute-runtime packages, or name "
@@ -104,6 +103,7 @@ class Card final : public Unit {
       : library_(std::move(library)), power_(power), channels_{std::move(channel)} {}
   const std::vector<Channel>& channels() const override { return channels_; }
   Lane lane() const override { return Lane::kVendor; }
+  std::string describe(int32_t code) const override { return words(static_cast<Result>(code)); }
 
   // The driver is known to give a value near nothing now and then. One that falls is read again.
   void read(std::span<Sample> out) noexcept override {
@@ -193,7 +193,8 @@ class Survey {
     Channel channel;
     channel.id = "intelgpu" + std::to_string(gpus_.number_of(address));
     channel.domain = "gpu";
-    channel.device = (name.empty() ? "Intel GPU" : name) + (address.empty() ? "" : " at " + address);
+    channel.device =
+        (name.empty() ? "Intel GPU" : name) + (address.empty() ? "" : " at " + address);
     channel.source = kName;
     channel.unit = kJoulesPerMicrojoule;
     channel.period_ns = 100 * kNsPerMs;
@@ -258,7 +259,8 @@ class Survey {
 }  // namespace
 
 Found find_level_zero(const Places& places) {
-  return vendor::look_or_say(kName, "Level Zero", "sycl-ls", [places] { return Survey(places).look(); });
+  return vendor::look_or_say(kName, "Level Zero", "sycl-ls",
+                             [places] { return Survey(places).look(); });
 }
 
 }  // namespace pyprof

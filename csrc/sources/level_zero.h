@@ -1,5 +1,5 @@
-// The few parts of Level Zero's Sysman interface (specification 1.5 and later) that pyprof calls, in
-// the form that its public header zes_api.h gives them.
+// The few parts of Level Zero's Sysman interface (specification 1.5 and later) that pyprof calls,
+// in the form that its public header zes_api.h gives them.
 #pragma once
 
 #include <cstddef>

@@ -24,9 +24,11 @@ namespace {
 using nvml::Answer;
 using nvml::Ask;
 using nvml::Device;
+using nvml::find_device;
 using nvml::Library;
 using nvml::open_library;
 using nvml::status_of;
+using nvml::uuid_of;
 using nvml::words;
 using vendor::refuse;
 
@@ -85,6 +87,7 @@ class Gpu final : public Unit {
 
   const std::vector<Channel>& channels() const override { return channels_; }
   Lane lane() const override { return Lane::kVendor; }
+  std::string describe(int32_t code) const override { return device_.describe(code); }
   void read(std::span<Sample> out) noexcept override {
     const Answer answer = device_.read(ask_);
     out[0] = {answer.value, status_of(answer.code), static_cast<int32_t>(answer.code)};
@@ -115,6 +118,7 @@ class BusyGpu final : public Unit {
   const std::vector<Channel>& channels() const override { return channels_; }
   int64_t interval_ns() const override { return kUtilisationIntervalNs; }
   Lane lane() const override { return Lane::kVendor; }
+  std::string describe(int32_t code) const override { return device_.describe(code); }
   void read(std::span<Sample> out) noexcept override {
     const Answer answer = device_.read(ask_busy_percent);
     const double busy = static_cast<double>(answer.value) / 100.0;
@@ -201,13 +205,6 @@ std::string name_of(const Library& library, nvmlDevice_t device) {
   const bool told =
       library.name != nullptr && library.name(device, text.data(), text.size()) == NVML_SUCCESS;
   return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "NVIDIA GPU";
-}
-
-std::string uuid_of(const Library& library, nvmlDevice_t device) {
-  std::array<char, NVML_DEVICE_UUID_V2_BUFFER_SIZE> text{};
-  const bool told =
-      library.uuid != nullptr && library.uuid(device, text.data(), text.size()) == NVML_SUCCESS;
-  return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "";
 }
 
 Generation generation_of(const Library& library, nvmlDevice_t device) {
@@ -300,8 +297,8 @@ const Way* choose_way(const Library& library, nvmlDevice_t device, Refusals& ref
     const bool counter = way.meaning == Meaning::kEnergy;
     if (counter && still) continue;
     Answer answer = ask_twice(way.ask, library, device);
-    still = counter && answer.code == NVML_SUCCESS && answer.value == 0 &&
-            !moves(way, library, device);
+    still =
+        counter && answer.code == NVML_SUCCESS && answer.value == 0 && !moves(way, library, device);
     if (still) answer.code = NVML_ERROR_NO_DATA;
     if (answer.code == NVML_SUCCESS) return &way;
     refusals.add(way, answer.code);
@@ -508,9 +505,9 @@ std::unique_ptr<Unit> nvml_utilisation(const Places& places, const Channel& chan
                                        double design_w) {
   SourceState state;
   const auto library = open_library(places, state);
-  if (library == nullptr || library->by_uuid == nullptr) return nullptr;
-  nvmlDevice_t device = nullptr;
-  if (library->by_uuid(channel.uuid.c_str(), &device) != NVML_SUCCESS) return nullptr;
+  if (library == nullptr) return nullptr;
+  const nvmlDevice_t device = find_device(*library, channel.uuid);
+  if (device == nullptr) return nullptr;
   if (ask_twice(BusyGpu::ask_busy_percent, *library, device).code != NVML_SUCCESS) return nullptr;
   Channel gauge = channel;
   gauge.kind = Kind::kGauge;

@@ -1,6 +1,8 @@
 #include "sources/nvml_library.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 #include "sources/vendor.h"
 
@@ -113,6 +115,27 @@ Sample::Status status_of(nvmlReturn_t code) {
   }
 }
 
+std::string uuid_of(const Library& library, nvmlDevice_t device) {
+  std::array<char, NVML_DEVICE_UUID_V2_BUFFER_SIZE> text{};
+  const bool told =
+      library.uuid != nullptr && library.uuid(device, text.data(), text.size()) == NVML_SUCCESS;
+  return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "";
+}
+
+nvmlDevice_t find_device(const Library& library, const std::string& uuid) {
+  nvmlDevice_t device = nullptr;
+  if (library.by_uuid != nullptr) {
+    return library.by_uuid(uuid.c_str(), &device) == NVML_SUCCESS ? device : nullptr;
+  }
+  unsigned int count = 0;
+  if (uuid.empty() || library.count(&count) != NVML_SUCCESS) return nullptr;
+  for (unsigned index = 0; index < count; ++index) {
+    if (library.by_index(index, &device) != NVML_SUCCESS) continue;
+    if (uuid_of(library, device) == uuid) return device;
+  }
+  return nullptr;
+}
+
 void Device::lose(nvmlReturn_t code) noexcept {
   lost_ = true;
   loss_ = code;
@@ -122,11 +145,10 @@ void Device::lose(nvmlReturn_t code) noexcept {
 
 bool Device::resolve() noexcept {
   const int64_t now_ns = monotonic_ns();
-  if (now_ns < retry_at_ns_ || library_->by_uuid == nullptr || uuid_.empty()) return false;
+  if (now_ns < retry_at_ns_ || uuid_.empty()) return false;
   if (loss_ == NVML_ERROR_UNINITIALIZED) library_->init();
-  nvmlDevice_t found = nullptr;
-  const nvmlReturn_t code = library_->by_uuid(uuid_.c_str(), &found);
-  if (code != NVML_SUCCESS) {
+  const nvmlDevice_t found = find_device(*library_, uuid_);
+  if (found == nullptr) {
     lose(loss_);
     return false;
   }

@@ -69,6 +69,11 @@ struct Answer {
 
 using Ask = Answer (*)(const Library&, nvmlDevice_t);
 
+std::string uuid_of(const Library& library, nvmlDevice_t device);
+
+// The GPU of that UUID, or null. A library that can't look one up is asked for each GPU's.
+nvmlDevice_t find_device(const Library& library, const std::string& uuid);
+
 // The handle of a GPU, which is not touched again once the GPU is lost (a stale one can crash the
 // process): it is looked up anew by UUID, at growing distances.
 class Device {
@@ -94,6 +99,10 @@ class Device {
     if (code == NVML_SUCCESS) delay_ns_ = 0;
     if (status_of(code) == Sample::Status::kLost) lose(code);
     return code;
+  }
+
+  std::string describe(int32_t code) const {
+    return words(*library_, static_cast<nvmlReturn_t>(code));
   }
 
  private:

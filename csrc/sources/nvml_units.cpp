@@ -50,6 +50,7 @@ class Batch final : public Unit {
   }
   const std::vector<Channel>& channels() const override { return channels_; }
   Lane lane() const override { return Lane::kVendor; }
+  std::string describe(int32_t code) const override { return device_.describe(code); }
 
   void read(std::span<Sample> out) noexcept override {
     std::copy(asked_.begin(), asked_.end(), entries_.begin());
@@ -95,6 +96,7 @@ class Sampled final : public Unit {
         interval_ns_(std::min(kReadIntervalNs, static_cast<int64_t>(capacity) * period_us * 250)) {}
   const std::vector<Channel>& channels() const override { return channels_; }
   Lane lane() const override { return Lane::kVendor; }
+  std::string describe(int32_t code) const override { return device_.describe(code); }
   int64_t interval_ns() const override { return interval_ns_; }
 
   void read(std::span<Sample> out) noexcept override {
@@ -114,8 +116,7 @@ class Sampled final : public Unit {
     }
     const bool silent = now_ns - heard_ns_ > kSilenceNs;
     if (silent) last_us_ = 0;  // the clock of the stamps may have been set back
-    out[0] = {energy_nj_,
-              silent || !whole_stretch ? Sample::Status::kLost : Sample::Status::kOk,
+    out[0] = {energy_nj_, silent || !whole_stretch ? Sample::Status::kLost : Sample::Status::kOk,
               static_cast<int32_t>(NVML_ERROR_NO_DATA)};
   }
 

@@ -197,8 +197,8 @@ void leave_out_children(std::vector<Candidate>& candidates) {
   };
   for (Candidate& child : candidates) {
     for (const Candidate& outer : candidates) {
-      const bool below_twin = is_memory_of(child, outer) && outer.channel.domain == "package" &&
-                              !outer.channel.counted;
+      const bool below_twin =
+          is_memory_of(child, outer) && outer.channel.domain == "package" && !outer.channel.counted;
       if (below_twin && first_has_memory(outer)) {
         leave_out(child.channel, "below " + outer.channel.id + ", which is not counted");
       }

@@ -122,8 +122,8 @@ constexpr std::array kGpuReaders = {"amd-smi", "hwmon", "level-zero"};
 // The place on the bus with which these sources end a GPU's name, "" if it has none.
 std::string place_of(const Channel& channel) {
   const size_t at = channel.device.rfind(" at ");
-  const bool reads = std::find(kGpuReaders.begin(), kGpuReaders.end(), channel.source) !=
-                     kGpuReaders.end();
+  const bool reads =
+      std::find(kGpuReaders.begin(), kGpuReaders.end(), channel.source) != kGpuReaders.end();
   return channel.domain == "gpu" && reads && at != channel.device.npos ? channel.device.substr(at)
                                                                        : "";
 }

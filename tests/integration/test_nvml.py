@@ -142,7 +142,11 @@ def test_samples_come_before_the_power_of_the_moment(tmp_path: Path) -> None:
     with simulated.Machine(gpus=(SAMPLED,)).running(tmp_path) as machine:
         time.sleep(0.3)
         (channel,) = _found(machine).channels
-    assert (channel.quality, channel.method, channel.kind) == ("derived", "power-instant", "counter")
+    assert (channel.quality, channel.method, channel.kind) == (
+        "derived",
+        "power-instant",
+        "counter",
+    )
     assert channel.period_ns == pytest.approx(20e6, rel=0.01)
 
 

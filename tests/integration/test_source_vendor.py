@@ -48,9 +48,7 @@ both = pytest.mark.parametrize(("name", "running", "gpu"), KINDS, ids=[kind[0] f
 def look(name: str, library: Library, tree: Path, *, sources: tuple[str, ...] = ()) -> Look:
     field = {"amd-smi": "amd_smi", "level-zero": "level_zero"}[name]
     places: dict[str, Any] = {field: library.path}
-    return Look(
-        sysfs=str(tree), nvml=NO_NVML, sources=sources or (name,), model=False, **places
-    )
+    return Look(sysfs=str(tree), nvml=NO_NVML, sources=sources or (name,), model=False, **places)
 
 
 def measured(where: Look, seconds: float) -> EnergyReport:
@@ -95,9 +93,7 @@ def test_the_counter_gives_the_true_energy(
 
 
 @both
-def test_what_it_refuses_is_said(
-    tmp_path: Path, name: str, running: Any, gpu: Accelerator
-) -> None:
+def test_what_it_refuses_is_said(tmp_path: Path, name: str, running: Any, gpu: Accelerator) -> None:
     denied = replace(gpu, faults=(Fault(ALWAYS, NO_PERMISSION[name]),))
     with running(tmp_path, denied) as library:
         machine = open_machine(look(name, library, tmp_path))

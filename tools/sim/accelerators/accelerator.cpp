@@ -32,29 +32,44 @@ void read_place(const Line& line, Accelerator& device) {
 
 void read_line_of(const Line& line, Draft& draft) {
   Accelerator& device = draft.device;
-  if (line.key == "name") device.name = line.text();
-  else if (line.key == "uuid") device.uuid = line.word(0);
-  else if (line.key == "place") read_place(line, device);
-  else if (line.key == "processors") device.processors = static_cast<uint32_t>(line.integer(0));
-  else if (line.key == "limit_mw") device.limit_mw = line.integer(0);
-  else if (line.key == "glitch_every") device.glitch_every = line.integer(0);
-  else if (line.key == "reset") device.resets_ns.push_back(line.integer(0));
+  if (line.key == "name")
+    device.name = line.text();
+  else if (line.key == "uuid")
+    device.uuid = line.word(0);
+  else if (line.key == "place")
+    read_place(line, device);
+  else if (line.key == "processors")
+    device.processors = static_cast<uint32_t>(line.integer(0));
+  else if (line.key == "limit_mw")
+    device.limit_mw = line.integer(0);
+  else if (line.key == "glitch_every")
+    device.glitch_every = line.integer(0);
+  else if (line.key == "reset")
+    device.resets_ns.push_back(line.integer(0));
   else if (line.key == "fault")
     device.refusals.push_back({span_of(line), static_cast<uint32_t>(line.integer(2))});
-  else if (line.key == "counter") draft.sensor = sensor_of(line);
-  else if (line.key == "signal") draft.signal.begin(line);
-  else if (line.key == "segment") draft.signal.add(line);
-  else throw std::runtime_error("line " + std::to_string(line.number) + ": unknown key");
+  else if (line.key == "counter")
+    draft.sensor = sensor_of(line);
+  else if (line.key == "signal")
+    draft.signal.begin(line);
+  else if (line.key == "segment")
+    draft.signal.add(line);
+  else
+    throw std::runtime_error("line " + std::to_string(line.number) + ": unknown key");
 }
 
 Machine read_machine(const std::string& path) {
   Machine machine;
   std::vector<Draft> drafts;
   for (const Line& line : read_spec(path)) {
-    if (line.key == "epoch_ns") machine.epoch_ns = line.integer(0);
-    else if (line.key == "device") drafts.emplace_back();
-    else if (drafts.empty()) throw std::runtime_error("no device yet");
-    else read_line_of(line, drafts.back());
+    if (line.key == "epoch_ns")
+      machine.epoch_ns = line.integer(0);
+    else if (line.key == "device")
+      drafts.emplace_back();
+    else if (drafts.empty())
+      throw std::runtime_error("no device yet");
+    else
+      read_line_of(line, drafts.back());
   }
   for (Draft& draft : drafts) {
     draft.device.counter.emplace_back(draft.signal.finish(), draft.sensor);

@@ -1,10 +1,11 @@
 // A libamd_smi.so without hardware. No registry carries the vendor's C header, so its form is held
 // to the vendor's own Python binding by a test.
+#include "sources/amd_smi.h"
+
 #include <cstdio>
 #include <cstring>
 
 #include "accelerators/accelerator.h"
-#include "sources/amd_smi.h"
 
 namespace {
 
@@ -126,11 +127,11 @@ Status amdsmi_get_gpu_asic_info(Handle processor, void* info) {
 }
 
 Status amdsmi_status_code_to_string(Status status, const char** words) {
-  *words = status == kSuccess         ? "Success"
-           : status == kNotSupported  ? "Feature not supported"
-           : status == kNoPermission  ? "Permission denied"
+  *words = status == kSuccess          ? "Success"
+           : status == kNotSupported   ? "Feature not supported"
+           : status == kNoPermission   ? "Permission denied"
            : status == kNotInitialised ? "Device not initialized"
-                                      : "Unknown error";
+                                       : "Unknown error";
   return kSuccess;
 }
 

@@ -1,10 +1,11 @@
 // A libze_loader.so.1 without hardware: the Sysman calls about power. A test holds its form to the
 // vendor's own Python binding.
+#include "sources/level_zero.h"
+
 #include <cstdio>
 #include <cstring>
 
 #include "accelerators/accelerator.h"
-#include "sources/level_zero.h"
 
 namespace {
 
@@ -61,7 +62,8 @@ Result zesDeviceGetProperties(Handle handle, DeviceProperties* properties) {
   if (device == nullptr || properties->structure != 1) return kInvalid;
   std::snprintf(properties->core.name, sizeof properties->core.name, "%s", device->name.c_str());
   std::memset(properties->core.uuid, 0, sizeof properties->core.uuid);
-  std::memcpy(properties->core.uuid, device->uuid.data(), std::min<size_t>(16, device->uuid.size()));
+  std::memcpy(properties->core.uuid, device->uuid.data(),
+              std::min<size_t>(16, device->uuid.size()));
   properties->subdevices = 0;
   return kSuccess;
 }

@@ -1,17 +1,19 @@
 // Compiled where the vendor's own header is at hand: our declarations have its layout and codes.
-#include "sources/level_zero.h"
-
 #include <level_zero/zes_api.h>
 
 #include <cstddef>
+
+#include "sources/level_zero.h"
 
 using namespace pyprof::level_zero;
 
 static_assert(sizeof(PciProperties) == sizeof(zes_pci_properties_t));
 static_assert(offsetof(PciProperties, address) == offsetof(zes_pci_properties_t, address));
 static_assert(sizeof(DeviceProperties) == sizeof(zes_device_properties_t));
-static_assert(offsetof(DeviceProperties, core.name) == offsetof(zes_device_properties_t, core.name));
-static_assert(offsetof(DeviceProperties, core.uuid) == offsetof(zes_device_properties_t, core.uuid));
+static_assert(offsetof(DeviceProperties, core.name) ==
+              offsetof(zes_device_properties_t, core.name));
+static_assert(offsetof(DeviceProperties, core.uuid) ==
+              offsetof(zes_device_properties_t, core.uuid));
 static_assert(offsetof(DeviceProperties, subdevices) ==
               offsetof(zes_device_properties_t, numSubdevices));
 static_assert(sizeof(PowerProperties) == sizeof(zes_power_properties_t));

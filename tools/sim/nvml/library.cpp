@@ -627,7 +627,7 @@ nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device,
 }
 
 nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(nvmlDevice_t device, unsigned int* count,
-                                                       nvmlProcessInfo_t* infos) {
+                                                        nvmlProcessInfo_t* infos) {
   if (count == nullptr) return NVML_ERROR_INVALID_ARGUMENT;
   return answer(__func__, device, [&](const Call& call) {
     const unsigned int clients = call.device.mps_clients;
