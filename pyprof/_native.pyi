@@ -162,6 +162,8 @@ class Hardware:
         sysfs: str = "/sys",
         proc: str = "/proc",
         nvml: str = "",
+        amd_smi: str = "",
+        level_zero: str = "",
         meter: str = "",
         sources: Sequence[str] | None = None,
     ) -> None: ...

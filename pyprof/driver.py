@@ -6,6 +6,7 @@ import ctypes
 
 _NVML = "libnvidia-ml.so.1"
 _SUCCESS = 0
+_MIG_ENABLED = 1
 _UUID_SIZE = 96
 
 
@@ -44,6 +45,14 @@ class Driver:
         if handle is None or not self._call("nvmlDeviceGetPciInfo_v3", handle, ctypes.byref(info)):
             return None
         return (int(info.domain), int(info.bus), int(info.device))
+
+    def is_split(self, uuid: str) -> bool:
+        """Whether a GPU is in MIG mode."""
+        handle = self._handle(uuid)
+        current, pending = ctypes.c_uint(0), ctypes.c_uint(0)
+        answers = (ctypes.byref(current), ctypes.byref(pending))
+        told = handle is not None and self._call("nvmlDeviceGetMigMode", handle, *answers)
+        return told and current.value == _MIG_ENABLED
 
     def mig_owner(self, uuid: str) -> str | None:
         """UUID of the GPU that holds a MIG device; None if the driver does not tell."""

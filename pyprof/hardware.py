@@ -27,7 +27,6 @@ except ImportError as error:
 MODELLED = "modelled"
 REPLAY = "replay"
 _NVML = "nvml"
-_HWMON = "hwmon"
 
 # The native source multiplies the driver's power limit with this to get the plausible limit.
 _PLAUSIBLE_OVER_LIMIT = 1.5
@@ -48,6 +47,10 @@ class Look:
     sources: tuple[str, ...] | None = None
     model: bool = True
     simulate: str | None = None
+    amd_smi: str | None = None
+    """AMD SMI's library, None: the system's."""
+    level_zero: str | None = None
+    """Level Zero's loader, None: the system's."""
     meter: str | None = None
     """Pipe, serial line or file of an external meter."""
 
@@ -120,6 +123,8 @@ class _Survey:
             sysfs=look.sysfs,
             proc=look.proc,
             nvml=look.nvml or "",
+            amd_smi=look.amd_smi or "",
+            level_zero=look.level_zero or "",
             meter=look.meter or "",
             sources=hardware_names,
         )
@@ -134,6 +139,8 @@ class _Survey:
             remedy = found.remedy or None
             remedy = around.remedy(remedy) if around else remedy
             self._sources.append(Source(found.name, found.available, found.reason or None, remedy))
+        everything = (*self._hardware.channels, *self._unmeasured)
+        self._driver_lists_gpus = bool(self._nvml_channels(everything))
 
     def machine(self) -> Machine:
         """What the survey has come to."""
@@ -169,7 +176,7 @@ class _Survey:
         if not foreign:
             return
         for channel in self._hardware.channels:
-            if channel.id in foreign:
+            if channel.id.partition("/")[0] in foreign:
                 self._hardware.drop(channel.id)
         self._unmeasured = [channel for channel in self._unmeasured if channel.id not in foreign]
         listed = os.environ["CUDA_VISIBLE_DEVICES"]
@@ -177,7 +184,7 @@ class _Survey:
 
     @staticmethod
     def _nvml_channels(channels: Iterable[_native.Channel]) -> list[_native.Channel]:
-        return [channel for channel in channels if channel.source == _NVML]
+        return [c for c in channels if c.source == _NVML and c.domain == "gpu"]
 
     # -- what can't be read ------------------------------------------------------------------------
 
@@ -202,43 +209,101 @@ class _Survey:
     def _complete_node(self, modelling: bool) -> None:
         """CPU packages and memory, which every machine has."""
         for channel in self._hardware.channels:
-            if channel.domain == "gpu" and any(m in channel.device for m in _MODULES_WITH_CPU):
+            if _holds_cpu(channel):
                 self._notes.append(f"CPU and memory are not modelled: {channel.id} holds them")
                 return
         if not self._is_measured("package", "core"):
             self._complete_cpus(modelling)
+        elif modelling:
+            self._model_missing_cpus()
         if not self._is_measured("dram"):
             self._complete_memory(modelling)
+        elif modelling:
+            self._model_missing_memory()
 
-    def _complete_cpus(self, modelling: bool) -> None:
+    def _estimate_cpus(self) -> list[model.Estimate]:
         cpus = model.read_cpus(self._look.proc, self._look.sysfs)
         if cpus is None:
             self._notes.append(f"{self._look.proc}/cpuinfo can't be read, so no CPU is modelled")
+            return []
+        return model.estimate_cpus(cpus)
+
+    def _complete_cpus(self, modelling: bool) -> None:
+        estimates = self._estimate_cpus()
+        if not estimates:
             return
-        estimates = model.estimate_cpus(cpus)
         if not modelling:
             return self._leave_unmeasured("package", estimates)
-        self._forget("package")
+        self._forget(self._missing("package"))
         for estimate in estimates:
-            channel = _modelled(estimate)
-            self._hardware.add_load_model(channel, estimate.idle_w, estimate.design_w)
-            self._modelled.append(channel.id)
+            self._model_cpu(estimate)
 
-    def _complete_memory(self, modelling: bool) -> None:
+    def _model_cpu(self, estimate: model.Estimate) -> None:
+        channel = _modelled(estimate)
+        self._hardware.add_load_model(channel, estimate.idle_w, estimate.design_w)
+        self._modelled.append(channel.id)
+
+    def _model_missing_cpus(self) -> None:
+        """Packages that can't be read, beside others that can."""
+        missing = self._missing("package")
+        if not missing:
+            return
+        estimates = {estimate.id: estimate for estimate in self._estimate_cpus()}
+        count = self._count("package")
+        for channel in missing:
+            # A virtual machine has one estimate for all; of that, each package has an equal share.
+            estimate = estimates.get(channel.id) if len(estimates) > 1 else None
+            if estimate is None and len(estimates) == 1:
+                (whole,) = estimates.values()
+                estimate = whole.share(channel.id, count)
+            if estimate is not None:
+                self._forget([channel])
+                self._model_cpu(estimate)
+
+    def _estimate_memory(self) -> model.Estimate | None:
         memory_gib = model.read_memory_gib(self._look.proc)
         if memory_gib is None:
             self._notes.append(f"{self._look.proc}/meminfo can't be read: memory is not modelled")
+            return None
+        return model.estimate_memory(memory_gib)
+
+    def _complete_memory(self, modelling: bool) -> None:
+        estimate = self._estimate_memory()
+        if estimate is None:
             return
-        estimate = model.estimate_memory(memory_gib)
         if not modelling:
             return self._leave_unmeasured("dram", [estimate])
-        self._forget("dram")
+        self._forget(self._missing("dram"))
+        self._model_memory(estimate)
+
+    def _model_memory(self, estimate: model.Estimate) -> None:
         self._hardware.add_constant_model(_modelled(estimate), estimate.design_w)
         self._modelled.append(estimate.id)
 
-    def _forget(self, domain: str) -> None:
+    def _model_missing_memory(self) -> None:
+        """Memory of sockets that can't be read, beside that of others: an equal share each."""
+        missing = self._missing("dram")
+        whole = self._estimate_memory() if missing else None
+        if whole is None:
+            return
+        count = self._count("dram")
+        self._forget(missing)
+        for channel in missing:
+            self._model_memory(whole.share(channel.id, count))
+
+    def _missing(self, domain: str) -> list[_native.Channel]:
+        """Sensors that a source names, that ought to be counted, and that can't be read."""
+        return [c for c in self._unmeasured if c.domain == domain and c.counted]
+
+    def _count(self, domain: str) -> int:
+        """How many there are, readable or not."""
+        read = [c for c in self._hardware.channels if c.domain == domain and c.counted]
+        return len(read) + len(self._missing(domain))
+
+    def _forget(self, replaced: Sequence[_native.Channel]) -> None:
         """The model takes the place of sensors that can't be read."""
-        self._unmeasured = [channel for channel in self._unmeasured if channel.domain != domain]
+        ids = {channel.id for channel in replaced}
+        self._unmeasured = [channel for channel in self._unmeasured if channel.id not in ids]
 
     def _leave_unmeasured(self, domain: str, estimates: Sequence[model.Estimate]) -> None:
         """Name what is there, unless a sensor that can't be read names it already."""
@@ -273,12 +338,12 @@ class _Survey:
             return
         nvml = next((source for source in self._sources if source.name == _NVML), None)
         channels = (*self._hardware.channels, *self._unmeasured)
-        seen = any(channel.source == _NVML for channel in channels)
-        found = " ".join(channel.device for channel in channels if channel.source == _HWMON)
+        seen = self._driver_lists_gpus or bool(nvml and nvml.available)
+        found = " ".join(channel.device for channel in channels if channel.domain == "gpu")
         for gpu in bus.pci_gpus(self._look.sysfs):
             if gpu.address in found:
                 continue
-            if gpu.vendor != "NVIDIA" or not (seen or (nvml and nvml.available)):
+            if gpu.vendor != "NVIDIA" or not seen:
                 self._unmeasured.append(_on_bus(gpu, nvml.reason if nvml else None))
 
     def _model_source(self, modelling: bool) -> Source:
@@ -322,8 +387,16 @@ class _Survey:
 
 
 def _as_gpu(channel: _native.Channel, driver: Driver) -> Gpu:
-    bus_id = driver.bus_id(channel.uuid) if channel.uuid else None
-    return Gpu(channel.id, channel.uuid, channel.device, bus_id)
+    if not channel.uuid:
+        return Gpu(channel.id, "", channel.device)
+    split = driver.is_split(channel.uuid)
+    return Gpu(channel.id, channel.uuid, channel.device, driver.bus_id(channel.uuid), split)
+
+
+def _holds_cpu(channel: _native.Channel) -> bool:
+    """Whether it is the energy counter of a GPU that meters its whole module."""
+    counter = channel.domain == "gpu" and channel.method == "counter"
+    return counter and any(module in channel.device for module in _MODULES_WITH_CPU)
 
 
 def _modelled(estimate: model.Estimate) -> _native.Channel:

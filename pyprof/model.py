@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _TABLE = os.path.join(os.path.dirname(__file__), "data", "device_power.csv")
 _KIB_PER_GIB = 1024 * 1024
@@ -74,6 +74,16 @@ class Estimate:
     design_w: float
     range: Range
     reason: str
+
+    def share(self, channel_id: str, parts: int) -> Estimate:
+        """One of ``parts`` equal shares, under a name of its own."""
+        return replace(
+            self,
+            id=channel_id,
+            idle_w=self.idle_w / parts,
+            design_w=self.design_w / parts,
+            reason=f"{self.reason}; one of {parts} equal shares",
+        )
 
 
 # -- the table -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from pyprof import _native, forks, runfolder
+from pyprof import _native, forks, runfolder, settings
 from pyprof.energy import PHASES, EnergyReport
 from pyprof.errors import PyprofError, UsageError
 from pyprof.notice import say
@@ -195,6 +195,7 @@ class Profiler:
             sources=self._sources,
             model=self._model,
             simulate=self._simulate,
+            **settings.other_places(),
         )
         kept = _kept(self._zone, self._pue)
         self._keeps = kept is not None

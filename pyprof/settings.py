@@ -58,6 +58,11 @@ def _read_project(path: Path) -> Project:
     return Project(path, table if isinstance(table, dict) else {})
 
 
+_OTHER_PLACES = {"amd_smi": "PYPROF_AMDSMI", "level_zero": "PYPROF_ZES", "meter": "PYPROF_METER"}
+PLACES = ("PYPROF_SYSFS", "PYPROF_NVML", *_OTHER_PLACES.values())
+"""Variables that say where sensors are looked for."""
+
+
 def find_zone(flag: str | None = None, project: Project | None = None) -> str | None:
     """The zone that was set, or None: a place is never guessed."""
     if flag is not None or os.environ.get("PYPROF_ZONE"):
@@ -96,3 +101,8 @@ def default_sysfs() -> str:
 def default_nvml() -> str | None:
     """``PYPROF_NVML``, or None for the library that the loader finds."""
     return os.environ.get("PYPROF_NVML") or None
+
+
+def other_places() -> dict[str, str | None]:
+    """What the environment says of further sensors, by the name of the field of ``Look``."""
+    return {field: os.environ.get(name) or None for field, name in _OTHER_PLACES.items()}

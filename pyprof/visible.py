@@ -12,12 +12,16 @@ _MIG_IN_GPU = re.compile(r"MIG-(GPU-[0-9a-f-]+)(/\d+){0,2}\Z", re.IGNORECASE | r
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU as the driver lists it; ``bus_id`` is (domain, bus, device) or None if unknown."""
+    """One GPU as the driver lists it.
+
+    ``bus_id`` is (domain, bus, device) or None if unknown; ``split``: it is in MIG mode.
+    """
 
     id: str
     uuid: str
     name: str
     bus_id: tuple[int, int, int] | None = None
+    split: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,8 @@ class _Resolver:
 
     def _in_cuda_order(self) -> list[Gpu]:
         """The GPUs as CUDA numbers them: by bus, unless it would sort unlike ones by speed."""
+        if any(gpu.split for gpu in self._gpus):
+            raise _DoubtError("CUDA numbers the instances of a GPU that is split by MIG")
         if self._order != "PCI_BUS_ID" and len({gpu.name for gpu in self._gpus}) > 1:
             raise _DoubtError(
                 "the GPUs are of different models and CUDA_DEVICE_ORDER is not PCI_BUS_ID"

@@ -154,9 +154,8 @@ struct Machine {
   Hardware hardware;
   std::vector<FoundView> found;
 
-  Machine(std::string sysfs, std::string proc, std::string nvml, std::string meter,
-          const std::optional<std::vector<std::string>>& wanted)
-      : places{std::move(sysfs), std::move(proc), std::move(nvml), std::move(meter)} {
+  Machine(Places at, const std::optional<std::vector<std::string>>& wanted)
+      : places(std::move(at)) {
     std::vector<Found> answers;
     for (const SourceEntry& entry : source_table()) {
       if (wanted && std::find(wanted->begin(), wanted->end(), entry.name) == wanted->end())
@@ -196,14 +195,17 @@ void bind_hardware(py::module_& module) {
       .def_readonly("notes", &FoundView::notes);
   py::class_<Machine>(module, "Hardware", py::is_final(),
                       "Every source asked once: files opened, libraries loaded, nothing sampled.")
-      .def(py::init([](std::string sysfs, std::string proc, std::string nvml, std::string meter,
+      .def(py::init([](const std::string& sysfs, const std::string& proc, const std::string& nvml,
+                       const std::string& amd_smi, const std::string& level_zero,
+                       const std::string& meter,
                        const std::optional<std::vector<std::string>>& sources) {
              const py::gil_scoped_release release;
-             return std::make_unique<Machine>(std::move(sysfs), std::move(proc), std::move(nvml),
-                                              std::move(meter), sources);
+             return std::make_unique<Machine>(
+                 Places{sysfs, proc, nvml, amd_smi, level_zero, meter}, sources);
            }),
            py::kw_only(), py::arg("sysfs") = "/sys", py::arg("proc") = "/proc",
-           py::arg("nvml") = "", py::arg("meter") = "", py::arg("sources") = py::none())
+           py::arg("nvml") = "", py::arg("amd_smi") = "", py::arg("level_zero") = "",
+           py::arg("meter") = "", py::arg("sources") = py::none())
       .def_readonly("found", &Machine::found)
       .def(
           "adopt",

@@ -51,8 +51,10 @@ struct SourceState {
 struct Places {
   std::string sysfs = "/sys";
   std::string proc = "/proc";
-  std::string nvml;        // path of libnvidia-ml; "": the system's
-  std::string meter = "";  // pipe, serial line or file of an external meter; "": none
+  std::string nvml;             // path of libnvidia-ml; "": the system's
+  std::string amd_smi = "";     // of libamd_smi
+  std::string level_zero = "";  // of libze_loader
+  std::string meter = "";       // pipe, serial line or file of an external meter; "": none
 };
 
 struct Found {

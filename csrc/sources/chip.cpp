@@ -47,4 +47,42 @@ std::vector<Chip> list_chips(const std::string& sysfs) {
   return chips;
 }
 
+std::vector<std::string> pci_gpus(const std::string& sysfs, const std::string& vendor) {
+  std::vector<std::string> addresses;
+  std::error_code error;
+  for (fs::directory_iterator entry(sysfs + "/bus/pci/devices", error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string place = entry->path().string();
+    const std::string kind = read_line(place + "/class").value_or("");
+    const bool gpu = kind.rfind("0x03", 0) == 0 || kind.rfind("0x12", 0) == 0;
+    if (gpu && read_line(place + "/vendor").value_or("") == vendor) {
+      addresses.push_back(entry->path().filename().string());
+    }
+  }
+  return addresses;
+}
+
+NumberedGpus::NumberedGpus(const std::string& sysfs,
+                           std::initializer_list<std::string_view> drivers)
+    : chips_(list_chips(sysfs)) {
+  std::erase_if(chips_, [&drivers](const Chip& chip) {
+    return std::find(drivers.begin(), drivers.end(), chip.name) == drivers.end();
+  });
+  next_ = static_cast<int>(chips_.size());
+}
+
+int NumberedGpus::number_of(const std::string& address) {
+  for (size_t i = 0; i < chips_.size(); ++i) {
+    if (!address.empty() && chips_[i].address == address) return static_cast<int>(i);
+  }
+  return next_++;
+}
+
+std::string NumberedGpus::path_of(const std::string& address) const {
+  for (const Chip& chip : chips_) {
+    if (!address.empty() && chip.address == address) return chip.path;
+  }
+  return "";
+}
+
 }  // namespace pyprof

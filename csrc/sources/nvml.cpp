@@ -1,193 +1,49 @@
 // NVIDIA GPUs through the driver's own library, loaded when asked for and never linked against.
-#include <dlfcn.h>
 #include <nvml.h>
-#include <pthread.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <future>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "core/clock.h"
+#include "sources/nvml_library.h"
+#include "sources/nvml_units.h"
 #include "sources/table.h"
-
-// A batch of fields is an array of these in the driver's own layout.
-static_assert(sizeof(nvmlFieldValue_t) == 40);
+#include "sources/vendor.h"
 
 namespace pyprof {
 namespace {
 
+using nvml::Answer;
+using nvml::Ask;
+using nvml::Device;
+using nvml::find_device;
+using nvml::Library;
+using nvml::open_library;
+using nvml::status_of;
+using nvml::uuid_of;
+using nvml::words;
+using vendor::refuse;
+
 constexpr const char* kName = "nvml";
-constexpr const char* kLibraryName = "libnvidia-ml.so.1";
 constexpr double kWattsPerMilliwatt = 1e-3;
 // Stated by the vendor for its oldest parts only, and typical of later ones against a meter: not a
 // bound (docs/simulate.md has the figures).
 constexpr double kTolerance = 0.05;
+constexpr int64_t kStillNs = 300 * kNsPerMs;
 constexpr double kPlausibleOverLimit = 1.5;
 constexpr int64_t kAverageWindowNs = kNsPerS;
 // The driver averages utilisation over a sixth of a second at the least.
 constexpr int64_t kUtilisationIntervalNs = 200 * kNsPerMs;
-// Without its persistence mode the driver takes seconds to wake each GPU.
-constexpr std::chrono::seconds kPatience{30};
-constexpr int64_t kFirstRetryNs = kNsPerS;
-constexpr int64_t kLastRetryNs = 30 * kNsPerS;
-
-// The driver's library, initialised once for everybody who uses the same path. Entry points that
-// an old driver lacks are null.
-struct Library {
-  void* handle = nullptr;
-  pid_t owner = -1;  // NVML is not initialised in the child of a fork and must not be called there
-
-  decltype(&nvmlInit_v2) init = nullptr;
-  decltype(&nvmlShutdown) shutdown = nullptr;
-  decltype(&nvmlErrorString) error_string = nullptr;
-  decltype(&nvmlDeviceGetCount_v2) count = nullptr;
-  decltype(&nvmlDeviceGetHandleByIndex_v2) by_index = nullptr;
-  decltype(&nvmlDeviceGetHandleByUUID) by_uuid = nullptr;
-  decltype(&nvmlDeviceGetName) name = nullptr;
-  decltype(&nvmlDeviceGetUUID) uuid = nullptr;
-  decltype(&nvmlDeviceGetCudaComputeCapability) capability = nullptr;
-  decltype(&nvmlDeviceGetEnforcedPowerLimit) enforced_limit = nullptr;
-  decltype(&nvmlDeviceGetPowerManagementLimitConstraints) limit_range = nullptr;
-  decltype(&nvmlDeviceGetMigMode) mig_mode = nullptr;
-  decltype(&nvmlDeviceGetTotalEnergyConsumption) total_energy = nullptr;
-  decltype(&nvmlDeviceGetFieldValues) field_values = nullptr;
-  decltype(&nvmlDeviceGetPowerUsage) power_usage = nullptr;
-  decltype(&nvmlDeviceGetUtilizationRates) utilisation = nullptr;
-
-  Library() = default;
-  Library(const Library&) = delete;
-  Library& operator=(const Library&) = delete;
-  // The code itself stays mapped: a driver's library may have left threads behind.
-  ~Library() {
-    if (inherited() || shutdown == nullptr) return;
-    shutdown();
-  }
-  bool inherited() const { return owner != getpid(); }
-};
-
-std::string words(const Library& library, nvmlReturn_t code) {
-  const char* text = library.error_string != nullptr ? library.error_string(code) : nullptr;
-  const std::string number = "NVML error " + std::to_string(static_cast<int>(code));
-  return text != nullptr ? std::string(text) + " (" + number + ")" : number;
-}
-
-template <typename Function>
-void look_up(void* handle, const char* symbol, Function& function) {
-  static_assert(std::is_pointer_v<Function>);
-  function = reinterpret_cast<Function>(dlsym(handle, symbol));
-}
-
-void look_up_all(Library& library) {
-  void* const handle = library.handle;
-  look_up(handle, "nvmlInit_v2", library.init);
-  look_up(handle, "nvmlShutdown", library.shutdown);
-  look_up(handle, "nvmlErrorString", library.error_string);
-  look_up(handle, "nvmlDeviceGetCount_v2", library.count);
-  look_up(handle, "nvmlDeviceGetHandleByIndex_v2", library.by_index);
-  look_up(handle, "nvmlDeviceGetHandleByUUID", library.by_uuid);
-  look_up(handle, "nvmlDeviceGetName", library.name);
-  look_up(handle, "nvmlDeviceGetUUID", library.uuid);
-  look_up(handle, "nvmlDeviceGetCudaComputeCapability", library.capability);
-  look_up(handle, "nvmlDeviceGetEnforcedPowerLimit", library.enforced_limit);
-  look_up(handle, "nvmlDeviceGetPowerManagementLimitConstraints", library.limit_range);
-  look_up(handle, "nvmlDeviceGetMigMode", library.mig_mode);
-  look_up(handle, "nvmlDeviceGetTotalEnergyConsumption", library.total_energy);
-  look_up(handle, "nvmlDeviceGetFieldValues", library.field_values);
-  look_up(handle, "nvmlDeviceGetPowerUsage", library.power_usage);
-  look_up(handle, "nvmlDeviceGetUtilizationRates", library.utilisation);
-}
-
-void refuse(SourceState& state, std::string reason, std::string remedy) {
-  state.available = false;
-  state.reason = std::move(reason);
-  state.remedy = std::move(remedy);
-}
-
-void refuse_missing_library(SourceState& state, const Places& places, const char* loader_says) {
-  const std::string why = loader_says != nullptr ? loader_says : "the loader gave no reason";
-  if (!places.nvml.empty()) {
-    refuse(state, "the NVML library could not be loaded: " + why,
-           "give the driver's libnvidia-ml.so.1 with --nvml FILE or PYPROF_NVML");
-  } else {
-    refuse(state, "the NVIDIA driver's library can't be loaded: " + why,
-           "install the NVIDIA driver; in a container pass the GPUs in (docker run --gpus all)");
-  }
-}
-
-void refuse_init(SourceState& state, const Library& library, nvmlReturn_t code) {
-  if (code == NVML_ERROR_DRIVER_NOT_LOADED) {
-    refuse(state, "NVML is installed but the NVIDIA driver is not loaded", "sudo modprobe nvidia");
-  } else if (code == NVML_ERROR_NO_PERMISSION) {
-    refuse(state, "NVML may not be used by this user: " + words(library, code),
-           "sudo chmod a+rw /dev/nvidiactl /dev/nvidia[0-9]*");
-  } else if (code == NVML_ERROR_LIB_RM_VERSION_MISMATCH) {
-    refuse(state, "the NVML library and the loaded driver are of different versions",
-           "reboot, so that the installed driver is the one that is loaded");
-  } else {
-    refuse(state, "NVML did not start: " + words(library, code), "nvidia-smi");
-  }
-}
-
-std::shared_ptr<Library> load(const Places& places, SourceState& state) {
-  const char* const path = places.nvml.empty() ? kLibraryName : places.nvml.c_str();
-  auto library = std::make_shared<Library>();
-  library->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (library->handle == nullptr) {
-    refuse_missing_library(state, places, dlerror());
-    return nullptr;
-  }
-  look_up_all(*library);
-  if (library->init == nullptr || library->count == nullptr || library->by_index == nullptr) {
-    refuse(state, std::string(path) + " lacks the entry points of NVML",
-           "give the driver's libnvidia-ml.so.1 with --nvml FILE or PYPROF_NVML");
-    return nullptr;
-  }
-  const nvmlReturn_t code = library->init();
-  if (code != NVML_SUCCESS) {
-    refuse_init(state, *library, code);
-    return nullptr;
-  }
-  library->owner = getpid();
-  return library;
-}
-
-// One initialised library per path, kept as long as anybody uses it: every further initialisation
-// talks to the driver, and a shutdown while others read would restart their counters.
-std::shared_ptr<Library> open_library(const Places& places, SourceState& state) {
-  static std::mutex mutex;
-  static std::map<std::string, std::weak_ptr<Library>> opened;
-  const std::lock_guard lock(mutex);
-  auto library = opened[places.nvml].lock();
-  if (library != nullptr && !library->inherited()) return library;
-  library = load(places, state);
-  opened[places.nvml] = library;
-  return library;
-}
 
 // -- reading -------------------------------------------------------------------------
-
-// What one vendor call gave.
-struct Answer {
-  nvmlReturn_t code = NVML_ERROR_FUNCTION_NOT_FOUND;
-  uint64_t value = 0;
-};
-
-using Ask = Answer (*)(const Library&, nvmlDevice_t);
 
 Answer ask_total_energy(const Library& library, nvmlDevice_t device) {
   unsigned long long energy_mj = 0;
@@ -203,35 +59,9 @@ Answer ask_power_usage(const Library& library, nvmlDevice_t device) {
   return {code, power_mw};
 }
 
-// A field's value is typed by the driver; one that can't be a power or an energy is refused.
-std::optional<uint64_t> whole(const nvmlFieldValue_t& field) {
-  switch (field.valueType) {
-    case NVML_VALUE_TYPE_UNSIGNED_INT:
-      return field.value.uiVal;
-    case NVML_VALUE_TYPE_UNSIGNED_LONG:
-      return field.value.ulVal;
-    case NVML_VALUE_TYPE_UNSIGNED_LONG_LONG:
-      return field.value.ullVal;
-    case NVML_VALUE_TYPE_DOUBLE:
-      if (!(field.value.dVal >= 0.0 && field.value.dVal < 0x1p63)) return std::nullopt;
-      return static_cast<uint64_t>(std::llround(field.value.dVal));
-    default:
-      return std::nullopt;
-  }
-}
-
 template <unsigned kField>
 Answer ask_field(const Library& library, nvmlDevice_t device) {
-  if (library.field_values == nullptr) return {};
-  nvmlFieldValue_t field{};
-  field.fieldId = kField;
-  field.scopeId = NVML_POWER_SCOPE_GPU;
-  field.nvmlReturn = NVML_ERROR_NO_DATA;
-  const nvmlReturn_t code = library.field_values(device, 1, &field);
-  if (code != NVML_SUCCESS) return {code, 0};
-  if (field.nvmlReturn != NVML_SUCCESS) return {field.nvmlReturn, 0};
-  const std::optional<uint64_t> value = whole(field);
-  return value ? Answer{NVML_SUCCESS, *value} : Answer{NVML_ERROR_INVALID_STATE, 0};
+  return nvml::ask_field(library, device, {kField, NVML_POWER_SCOPE_GPU});
 }
 
 // One way to a GPU's energy, best first.
@@ -249,94 +79,6 @@ constexpr std::array<Way, 5> kWays{{
     {"field 185", ask_field<NVML_FI_DEV_POWER_AVERAGE>, Meaning::kAverage},
     {"nvmlDeviceGetPowerUsage", ask_power_usage, Meaning::kByGeneration},
 }};
-
-Sample::Status status_of(nvmlReturn_t code) {
-  switch (code) {
-    case NVML_SUCCESS:
-      return Sample::Status::kOk;
-    case NVML_ERROR_NO_PERMISSION:
-      return Sample::Status::kDenied;
-    case NVML_ERROR_UNINITIALIZED:
-    case NVML_ERROR_GPU_IS_LOST:
-    case NVML_ERROR_RESET_REQUIRED:
-      return Sample::Status::kLost;
-    default:
-      return Sample::Status::kFailed;
-  }
-}
-
-std::string uuid_of(const Library& library, nvmlDevice_t device) {
-  std::array<char, NVML_DEVICE_UUID_V2_BUFFER_SIZE> text{};
-  const bool told =
-      library.uuid != nullptr && library.uuid(device, text.data(), text.size()) == NVML_SUCCESS;
-  return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "";
-}
-
-// The GPU of that UUID, or null. A library that can't look one up is asked for each GPU's.
-nvmlDevice_t find_device(const Library& library, const std::string& uuid) {
-  nvmlDevice_t device = nullptr;
-  if (library.by_uuid != nullptr) {
-    return library.by_uuid(uuid.c_str(), &device) == NVML_SUCCESS ? device : nullptr;
-  }
-  unsigned int count = 0;
-  if (uuid.empty() || library.count(&count) != NVML_SUCCESS) return nullptr;
-  for (unsigned index = 0; index < count; ++index) {
-    if (library.by_index(index, &device) != NVML_SUCCESS) continue;
-    if (uuid_of(library, device) == uuid) return device;
-  }
-  return nullptr;
-}
-
-// The handle of a GPU, which is not touched again once the GPU is lost (a stale one can crash the
-// process): it is looked up anew by UUID, at growing distances.
-class Device {
- public:
-  Device(std::shared_ptr<Library> library, nvmlDevice_t handle, std::string uuid)
-      : library_(std::move(library)), handle_(handle), uuid_(std::move(uuid)) {}
-
-  Answer read(Ask ask) noexcept {
-    if (library_->inherited()) return {NVML_ERROR_UNINITIALIZED, 0};
-    if (lost_ && !resolve()) return {loss_, 0};
-    const Answer answer = ask(*library_, handle_);
-    if (answer.code == NVML_SUCCESS) delay_ns_ = 0;
-    if (status_of(answer.code) == Sample::Status::kLost) lose(answer.code);
-    return answer;
-  }
-
-  std::string describe(int32_t code) const {
-    return words(*library_, static_cast<nvmlReturn_t>(code));
-  }
-
- private:
-  void lose(nvmlReturn_t code) noexcept {
-    lost_ = true;
-    loss_ = code;
-    delay_ns_ = delay_ns_ == 0 ? kFirstRetryNs : std::min(2 * delay_ns_, kLastRetryNs);
-    retry_at_ns_ = monotonic_ns() + delay_ns_;
-  }
-
-  bool resolve() noexcept {
-    const int64_t now_ns = monotonic_ns();
-    if (now_ns < retry_at_ns_ || uuid_.empty()) return false;
-    if (loss_ == NVML_ERROR_UNINITIALIZED) library_->init();
-    const nvmlDevice_t found = find_device(*library_, uuid_);
-    if (found == nullptr) {
-      lose(loss_);
-      return false;
-    }
-    handle_ = found;
-    lost_ = false;
-    return true;
-  }
-
-  std::shared_ptr<Library> library_;
-  nvmlDevice_t handle_;
-  std::string uuid_;
-  bool lost_ = false;
-  nvmlReturn_t loss_ = NVML_SUCCESS;
-  int64_t delay_ns_ = 0;
-  int64_t retry_at_ns_ = 0;
-};
 
 class Gpu final : public Unit {
  public:
@@ -537,10 +279,27 @@ class Refusals {
   std::vector<std::pair<nvmlReturn_t, std::string>> said_;
 };
 
+// A counter at 0 belongs to a driver that was loaded this moment, or to a part that has none and
+// does not say so, as virtual GPUs do.
+bool moves(const Way& way, const Library& library, nvmlDevice_t device) {
+  for (const int64_t until = monotonic_ns() + kStillNs; monotonic_ns() < until;) {
+    sleep_until(monotonic_ns() + 5 * kNsPerMs);
+    const Answer answer = way.ask(library, device);
+    if (answer.code == NVML_SUCCESS && answer.value > 0) return true;
+  }
+  return false;
+}
+
 // The best way that answers now.
 const Way* choose_way(const Library& library, nvmlDevice_t device, Refusals& refusals) {
+  bool still = false;  // what one counter shows, the other does as well
   for (const Way& way : kWays) {
-    const Answer answer = ask_twice(way.ask, library, device);
+    const bool counter = way.meaning == Meaning::kEnergy;
+    if (counter && still) continue;
+    Answer answer = ask_twice(way.ask, library, device);
+    still =
+        counter && answer.code == NVML_SUCCESS && answer.value == 0 && !moves(way, library, device);
+    if (still) answer.code = NVML_ERROR_NO_DATA;
     if (answer.code == NVML_SUCCESS) return &way;
     refusals.add(way, answer.code);
     if (status_of(answer.code) == Sample::Status::kLost) return nullptr;
@@ -555,22 +314,108 @@ bool split_by_mig(const Library& library, nvmlDevice_t device) {
          current == NVML_DEVICE_MIG_ENABLE;
 }
 
+// GPUs that share a module with a CPU.
+bool is_superchip(const Channel& channel) {
+  const auto names = {"GH200", "GB200", "GB300", "GB10"};
+  return std::any_of(names.begin(), names.end(), [&channel](const char* name) {
+    return channel.device.find(name) != std::string::npos;
+  });
+}
+
+bool shared_by_mps(const Library& library, nvmlDevice_t device) {
+  unsigned int clients = 0;
+  if (library.mps_clients == nullptr) return false;
+  const nvmlReturn_t code = library.mps_clients(device, &clients, nullptr);
+  return (code == NVML_SUCCESS || code == NVML_ERROR_INSUFFICIENT_SIZE) && clients > 0;
+}
+
 void note_boundaries(const Library& library, nvmlDevice_t device, const Channel& channel,
                      Found& found) {
   if (split_by_mig(library, device)) {
     found.notes.push_back(channel.id + " is split by MIG: its energy is the whole board's");
   }
-  const bool module = channel.device.find("GH200") != std::string::npos ||
-                      channel.device.find("GB200") != std::string::npos;
-  if (module) {
+  if (shared_by_mps(library, device)) {
+    found.notes.push_back(channel.id +
+                          " is shared by clients of MPS: its energy is that of all of them, and "
+                          "the driver does not tell their shares");
+  }
+  if (is_superchip(channel)) {
     found.notes.push_back(channel.id + " (" + channel.device +
                           ") is part of a module: its energy may hold the module's CPU and memory");
   }
 }
 
+// -- the module around a GPU ------------------------------------------------------------------
+
+std::optional<nvml::Field> module_field(const Library& library, nvmlDevice_t device) {
+  for (const unsigned id : {NVML_FI_DEV_POWER_INSTANT, NVML_FI_DEV_POWER_AVERAGE}) {
+    const nvml::Field field{id, NVML_POWER_SCOPE_MODULE};
+    const Answer answer = nvml::ask_field(library, device, field);
+    if (answer.code == NVML_SUCCESS && answer.value > 0) return field;
+  }
+  return std::nullopt;
+}
+
+// The field that says the same as the way; none if it is a function only.
+std::optional<nvml::Field> field_of(const Way& way, const Library& library, nvmlDevice_t device) {
+  const unsigned id = way.meaning == Meaning::kEnergy    ? NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION
+                      : way.meaning == Meaning::kInstant ? NVML_FI_DEV_POWER_INSTANT
+                                                         : NVML_FI_DEV_POWER_AVERAGE;
+  const nvml::Field field{id, NVML_POWER_SCOPE_GPU};
+  const bool same = way.meaning != Meaning::kByGeneration;
+  const bool told = same && nvml::ask_field(library, device, field).code == NVML_SUCCESS;
+  return told ? std::optional(field) : std::nullopt;
+}
+
+Channel module_of(Channel& gpu, bool instant, const Generation& generation) {
+  Channel module = gpu;
+  module.id = gpu.id + "/module";
+  module.domain = "module";
+  module.device = "module of " + gpu.device;
+  module.limit_w = 0;  // not that of the GPU
+  describe_power(module, instant, generation);
+  const bool single = gpu.device.find("GH200") != std::string::npos;
+  if (single && gpu.kind != Kind::kCounter) {
+    gpu.parent = module.id;
+    gpu.counted = false;
+    gpu.reason = "inside " + module.id;
+  } else {
+    module.counted = false;
+    module.reason = single ? "the counter of " + gpu.id + " holds the same module"
+                           : "holds " + gpu.id + ", its CPU and perhaps a second GPU";
+  }
+  return module;
+}
+
+// The GPU and its module in one call; null if the driver does not tell the module's power.
+std::unique_ptr<Unit> with_module(const std::shared_ptr<Library>& library, nvmlDevice_t device,
+                                  const Way& way, Channel gpu, const Generation& generation) {
+  const auto own = field_of(way, *library, device);
+  const auto around = module_field(*library, device);
+  if (!own || !around) return nullptr;
+  Channel module = module_of(gpu, around->id == NVML_FI_DEV_POWER_INSTANT, generation);
+  Device handle(library, device, gpu.uuid);
+  return nvml::batch(std::move(handle), {std::move(gpu), std::move(module)}, {*own, *around});
+}
+
+// The id under which a GPU of that UUID is known already, or "".
+std::string listed_as(const std::string& uuid, const Found& found) {
+  const auto same = [&uuid](const Channel& channel) { return channel.uuid == uuid; };
+  if (uuid.empty()) return "";
+  for (const auto& unit : found.units) {
+    if (same(unit->channels().front())) return unit->channels().front().id;
+  }
+  const auto unread = std::find_if(found.unreadable.begin(), found.unreadable.end(), same);
+  return unread == found.unreadable.end() ? "" : unread->id;
+}
+
 void add_gpu(const std::shared_ptr<Library>& library, nvmlDevice_t device, unsigned index,
              Found& found) {
   Channel channel = channel_of(*library, device, index);
+  if (const std::string twin = listed_as(channel.uuid, found); !twin.empty()) {
+    found.notes.push_back(channel.id + " is left out: the driver lists " + twin + " twice");
+    return;
+  }
   note_boundaries(*library, device, channel, found);
   Refusals refusals;
   const Way* const way = choose_way(*library, device, refusals);
@@ -579,9 +424,17 @@ void add_gpu(const std::shared_ptr<Library>& library, nvmlDevice_t device, unsig
     found.unreadable.push_back(std::move(channel));
     return;
   }
-  describe(channel, way->meaning, generation_of(*library, device));
-  Device handle(library, device, channel.uuid);
-  found.units.push_back(std::make_unique<Gpu>(std::move(channel), std::move(handle), way->ask));
+  const Generation generation = generation_of(*library, device);
+  describe(channel, way->meaning, generation);
+  std::unique_ptr<Unit> unit;
+  if (is_superchip(channel)) unit = with_module(library, device, *way, channel, generation);
+  // Where the power reading is the mean of a second, so may be the samples be.
+  if (!unit && channel.method == "power-instant") unit = nvml::sampled(library, device, channel);
+  if (!unit) {
+    Device handle(library, device, channel.uuid);
+    unit = std::make_unique<Gpu>(std::move(channel), std::move(handle), way->ask);
+  }
+  found.units.push_back(std::move(unit));
 }
 
 void add_by_index(const std::shared_ptr<Library>& library, unsigned index, Found& found) {
@@ -641,31 +494,11 @@ Found look(const Places& places) {
   return found;
 }
 
-// A wedged driver never answers, and whoever measures must not hang with it: the first questions
-// are put by a thread of their own, which is left behind if need be.
-std::optional<Found> look_patiently(const Places& places) {
-  auto promise = std::make_shared<std::promise<Found>>();
-  std::future<Found> answer = promise->get_future();
-  std::thread([promise, places] {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);
-    promise->set_value(look(places));
-  }).detach();
-  if (answer.wait_for(kPatience) != std::future_status::ready) return std::nullopt;
-  return answer.get();
-}
-
 }  // namespace
 
 Found find_nvml(const Places& places) {
-  std::optional<Found> found = look_patiently(places);
-  if (found) return std::move(*found);
-  Found silent;
-  silent.state.name = kName;
-  refuse(silent.state, "the NVIDIA driver has not answered for 30 s",
-         "nvidia-smi; if that hangs too, restart the machine");
-  return silent;
+  return vendor::look_or_say(kName, "the NVIDIA driver", "nvidia-smi",
+                             [places] { return look(places); });
 }
 
 std::unique_ptr<Unit> nvml_utilisation(const Places& places, const Channel& channel, double idle_w,

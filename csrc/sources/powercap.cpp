@@ -22,6 +22,9 @@ namespace fs = std::filesystem;
 
 constexpr const char* kName = "rapl-powercap";
 constexpr double kJoulesPerMicrojoule = 1e-6;
+constexpr int kLooks = 12;
+constexpr int kMeetings = 3;
+constexpr uint64_t kNearUj = 5'000'000;  // what 500 W use in 10 ms
 
 struct Zone {
   std::string key;      // intel-rapl:0:1, intel-rapl-mmio:0
@@ -62,8 +65,8 @@ void collect(const fs::path& folder, int depth, std::map<std::string, Zone>& zon
     const std::string key = entry->path().filename().string();
     if (key.rfind("intel-rapl", 0) != 0 || !fs::is_directory(entry->path(), ignored)) continue;
     if (is_zone(key) && !zones.contains(key)) {
-      zones[key] = {key, control_of(key), entry->path().string(),
-                    read_line(entry->path().string() + "/name").value_or("")};
+      const std::string name = read_line(entry->path().string() + "/name").value_or("");
+      zones[key] = {key, control_of(key), entry->path().string(), name.empty() ? key : name};
     }
     if (depth > 0) collect(entry->path(), depth - 1, zones);
   }
@@ -131,19 +134,22 @@ struct Candidate {
 // package-0-die-1 -> package-0: the number that the zones of one package share.
 std::string package_of(const std::string& name) { return name.substr(0, name.find("-die-")); }
 
-// Dies that show the same register, and zones of one name, are one counter seen twice.
+// Two zones that show one register are one counter seen twice. Whether they are is told by their
+// values: those of two registers hardly ever meet, and never stay together. A read may fall between
+// the updates of the two, so a difference of a few milliseconds' energy proves nothing.
 bool same_counter(Candidate& a, Candidate& b) {
-  if (a.zone.name == b.zone.name) return true;
-  for (int attempt = 0; attempt < 3; ++attempt) {
+  int met = 0;
+  for (int attempt = 0; attempt < kLooks; ++attempt) {
     Sample first, second, again;
     a.file->read(first);
     b.file->read(second);
     a.file->read(again);
     if (second.status != Sample::Status::kOk || second.raw == 0) return false;
-    if (second.raw < first.raw || second.raw > again.raw) return false;
+    if (second.raw + kNearUj < first.raw || second.raw > again.raw + kNearUj) return false;
+    if (second.raw >= first.raw && second.raw <= again.raw && ++met == kMeetings) return true;
     sleep_until(monotonic_ns() + 2 * kNsPerMs);
   }
-  return true;
+  return false;
 }
 
 void leave_out(Channel& channel, const std::string& reason) {
@@ -157,9 +163,13 @@ void leave_out_twins(std::vector<Candidate>& candidates, std::vector<std::string
     if (twin.channel.domain != "package" || twin.error != 0) continue;
     for (size_t j = 0; j < i; ++j) {
       Candidate& first = candidates[j];
-      if (first.channel.domain != "package" || first.error != 0 || !first.channel.counted) continue;
+      if (first.channel.domain != "package" || !first.channel.counted) continue;
       if (package_of(first.zone.name) != package_of(twin.zone.name)) continue;
       const bool mapped = first.zone.control != twin.zone.control;
+      if (first.error != 0) {
+        if (mapped) leave_out(first.channel, "read through " + twin.channel.id + " instead");
+        continue;
+      }
       if (!mapped && !same_counter(first, twin)) continue;
       leave_out(twin.channel, mapped ? "the same package as " + first.channel.id +
                                            ", through memory-mapped registers"
@@ -170,26 +180,60 @@ void leave_out_twins(std::vector<Candidate>& candidates, std::vector<std::string
   }
 }
 
-// A dram zone below a zone that is a twin is a twin itself.
+bool is_memory_of(const Candidate& memory, const Candidate& package) {
+  return memory.channel.domain == "dram" && around(memory.zone.key) == package.zone.key;
+}
+
+// The memory below a package that is a twin is a twin itself, of the memory below the first.
 void leave_out_children(std::vector<Candidate>& candidates) {
+  const auto first_has_memory = [&candidates](const Candidate& twin) {
+    return std::any_of(candidates.begin(), candidates.end(), [&](const Candidate& package) {
+      const bool same = package.channel.domain == "package" && package.channel.counted &&
+                        package_of(package.zone.name) == package_of(twin.zone.name);
+      return same && std::any_of(candidates.begin(), candidates.end(), [&](const Candidate& c) {
+               return is_memory_of(c, package) && c.error == 0;
+             });
+    });
+  };
   for (Candidate& child : candidates) {
-    if (child.channel.domain != "dram") continue;
     for (const Candidate& outer : candidates) {
-      if (outer.zone.key == around(child.zone.key) && outer.channel.domain == "package" &&
-          !outer.channel.counted) {
+      const bool below_twin =
+          is_memory_of(child, outer) && outer.channel.domain == "package" && !outer.channel.counted;
+      if (below_twin && first_has_memory(outer)) {
         leave_out(child.channel, "below " + outer.channel.id + ", which is not counted");
       }
     }
   }
 }
 
+// The platform holds packages and memory. It counts where no package can be read, and then once:
+// several sockets may show it, those that are not its master as 0.
 void leave_out_psys(std::vector<Candidate>& candidates) {
-  const bool packages = std::any_of(candidates.begin(), candidates.end(), [](const Candidate& c) {
-    return c.channel.domain == "package" && c.channel.counted;
-  });
+  const auto packages = [&candidates](bool readable) {
+    return std::any_of(candidates.begin(), candidates.end(), [readable](const Candidate& c) {
+      return c.channel.domain == "package" && c.channel.counted && (!readable || c.error == 0);
+    });
+  };
+  const Candidate* platform = nullptr;
   for (Candidate& candidate : candidates) {
-    if (candidate.channel.domain == "psys" && packages) {
+    if (candidate.channel.domain != "psys") continue;
+    Sample sample;
+    if (candidate.error == 0) candidate.file->read(sample);
+    const bool moves = sample.status == Sample::Status::kOk && sample.raw > 0;
+    if (packages(candidate.error == 0)) {
       leave_out(candidate.channel, "the whole platform, packages included");
+    } else if (candidate.error == 0 && moves && platform == nullptr) {
+      platform = &candidate;
+    } else if (candidate.error == 0) {
+      leave_out(candidate.channel, moves ? "the same platform, through another socket"
+                                         : "stands at 0: another socket shows the platform");
+    }
+  }
+  if (platform == nullptr) return;
+  for (Candidate& candidate : candidates) {
+    const bool inside = candidate.channel.domain == "package" || candidate.channel.domain == "dram";
+    if (inside && candidate.channel.counted) {
+      leave_out(candidate.channel, "inside " + platform->channel.id);
     }
   }
 }
@@ -263,10 +307,10 @@ Found find_powercap(const Places& places) {
     return found;
   }
   std::vector<Candidate> candidates = open_zones(zones);
+  make_ids_unique(candidates);
   leave_out_twins(candidates, found.notes);
   leave_out_children(candidates);
   leave_out_psys(candidates);
-  make_ids_unique(candidates);
   explain_refusal(candidates, found.state);
   for (Candidate& candidate : candidates) {
     if (candidate.error == 0) {
@@ -278,8 +322,10 @@ Found find_powercap(const Places& places) {
       found.units.push_back(
           std::make_unique<ZoneUnit>(std::move(candidate.channel), std::move(candidate.file)));
     } else {
+      const std::string why = candidate.file->path() + ": " + describe_errno(candidate.error);
+      const std::string& instead = candidate.channel.reason;
       candidate.channel.quality = "unmeasured";
-      candidate.channel.reason = candidate.file->path() + ": " + describe_errno(candidate.error);
+      candidate.channel.reason = why + (candidate.channel.counted ? "" : "; " + instead);
       found.unreadable.push_back(std::move(candidate.channel));
     }
   }

@@ -32,6 +32,13 @@ size_t count_domain(const std::vector<Channel>& channels, const std::string& dom
                     [&domain](const Channel& channel) { return channel.domain == domain; }));
 }
 
+// Channels of a domain that ought to be read and can't be.
+size_t count_missing(const Found& found, const std::string& domain) {
+  return static_cast<size_t>(std::count_if(
+      found.unreadable.begin(), found.unreadable.end(),
+      [&domain](const Channel& channel) { return channel.counted && channel.domain == domain; }));
+}
+
 // What is left of a unit without the channels of one domain; null if nothing is.
 std::unique_ptr<Unit> without(std::unique_ptr<Unit> unit, const std::string& domain) {
   const std::vector<Channel> channels = unit->channels();
@@ -65,7 +72,7 @@ void yield(Found& loser, const std::string& domain, std::vector<std::string>& gi
 // An interface that misses a part of the domain stands behind one that misses none.
 const Found* choose(const std::vector<Found*>& interfaces, const std::string& domain) {
   for (const Found* found : interfaces) {
-    const bool whole = count_domain(found->unreadable, domain) == 0;
+    const bool whole = count_missing(*found, domain) == 0;
     if (whole && count_domain(readable(*found), domain) > 0) return found;
   }
   for (const Found* found : interfaces) {
@@ -103,6 +110,61 @@ void choose_interfaces(std::vector<Found>& found) {
     loser->state.remedy.clear();
     if (loser->state.available) {
       loser->state.reason = "not needed, as " + by + " reads the same counters";
+    }
+  }
+}
+
+// -- one GPU, several readers ---------------------------------------------------------------------
+
+// In order of preference: a counter before a power, a file of the kernel before a library.
+constexpr std::array kGpuReaders = {"amd-smi", "hwmon", "level-zero"};
+
+// The place on the bus with which these sources end a GPU's name, "" if it has none.
+std::string place_of(const Channel& channel) {
+  const size_t at = channel.device.rfind(" at ");
+  const bool reads =
+      std::find(kGpuReaders.begin(), kGpuReaders.end(), channel.source) != kGpuReaders.end();
+  return channel.domain == "gpu" && reads && at != channel.device.npos ? channel.device.substr(at)
+                                                                       : "";
+}
+
+bool knows(const std::vector<Channel>& channels, const std::string& place) {
+  return std::any_of(channels.begin(), channels.end(),
+                     [&place](const Channel& channel) { return place_of(channel) == place; });
+}
+
+void give_up_place(Found& loser, const std::string& place) {
+  for (auto& unit : loser.units) {
+    if (knows(unit->channels(), place)) unit = nullptr;
+  }
+  std::erase(loser.units, nullptr);
+  std::erase_if(loser.unreadable,
+                [&place](const Channel& channel) { return place_of(channel) == place; });
+}
+
+// Each GPU is left to the first source that reads it, else to the first one that lists it.
+void choose_gpu_readers(std::vector<Found>& found) {
+  std::vector<Found*> readers;
+  std::set<std::string> places;
+  for (const char* const name : kGpuReaders) {
+    for (Found& each : found) {
+      if (each.state.name != name) continue;
+      readers.push_back(&each);
+      for (const Channel& channel : readable(each)) places.insert(place_of(channel));
+      for (const Channel& channel : each.unreadable) places.insert(place_of(channel));
+    }
+  }
+  places.erase("");
+  for (const std::string& place : places) {
+    const auto reads = [&place](const Found* each) { return knows(readable(*each), place); };
+    const auto lists = [&place](const Found* each) { return knows(each->unreadable, place); };
+    auto best = std::find_if(readers.begin(), readers.end(), reads);
+    if (best == readers.end()) best = std::find_if(readers.begin(), readers.end(), lists);
+    for (Found* const each : readers) {
+      if (each == *best || (!reads(each) && !lists(each))) continue;
+      give_up_place(*each, place);
+      each->notes.push_back("the GPU" + place + " is read through " + (*best)->state.name +
+                            ", so " + each->state.name + " leaves it out");
     }
   }
 }
@@ -149,7 +211,11 @@ void leave_out(std::vector<Found>& found, Which which, const std::string& reason
 // counts. The counter is the better one where it is known to hold everything.
 void leave_out_in_modules(std::vector<Found>& found) {
   const auto whole_gpu = [](const Channel& channel) {
-    return channel.domain == "gpu" && names_any(channel.device, {"GH200"});
+    return channel.domain == "gpu" && channel.kind == Kind::kCounter &&
+           channel.method == "counter" && names_any(channel.device, {"GH200"});
+  };
+  const auto told_by_driver = [](const Channel& channel) {
+    return channel.domain == "module" && channel.source == "nvml";
   };
   const auto gpu_on_module = [](const Channel& channel) {
     return channel.domain == "gpu" &&
@@ -161,6 +227,8 @@ void leave_out_in_modules(std::vector<Found>& found) {
   };
   if (counts_any(found, whole_gpu)) {
     leave_out(found, on_module, "inside the GPU's energy, which is the whole module's");
+  } else if (counts_any(found, told_by_driver)) {
+    leave_out(found, on_module, "inside the module, whose power the GPU's driver tells");
   } else if (counts_any(found, [](const Channel& c) { return c.domain == "module"; })) {
     leave_out(found, gpu_on_module, "inside the module, which is metered as a whole");
   }
@@ -203,6 +271,7 @@ void leave_out_hosts(std::vector<Found>& found) {
 
 void settle(std::vector<Found>& found) {
   choose_interfaces(found);
+  choose_gpu_readers(found);
   leave_out_in_modules(found);
   leave_out_twins(found);
   leave_out_hosts(found);

@@ -11,7 +11,9 @@ namespace pyprof {
 Found find_perf(const Places& places);
 Found find_powercap(const Places& places);
 Found find_nvml(const Places& places);
+Found find_amd_smi(const Places& places);
 Found find_hwmon(const Places& places);
+Found find_level_zero(const Places& places);
 Found find_cray(const Places& places);
 Found find_meter(const Places& places);
 

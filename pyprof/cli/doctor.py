@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyprof
-from pyprof import inventory, surroundings
+from pyprof import inventory, settings, surroundings
 from pyprof.cli import options
 from pyprof.cli.command import DISTRIBUTION
 from pyprof.energy import Source
@@ -217,7 +217,7 @@ def _surroundings(around: Surroundings) -> Iterator[str]:
             f"container ({around.container}): its runtime may hide "
             "/sys/devices/virtual/powercap and GPUs, and only its host can change that"
         )
-    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PYPROF_SYSFS", "PYPROF_NVML"):
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", *settings.PLACES):
         if name in os.environ:
             yield f"{name}={os.environ[name]} is set"
 

@@ -94,7 +94,8 @@ def test_the_best_that_answers_is_taken(
     method: str,
     window_s: float,
 ) -> None:
-    gpu = replace(GPU, capability=capability, usage=usage, faults=unsupported(*missing))
+    faults = unsupported(*missing, "nvmlDeviceGetSamples")
+    gpu = replace(GPU, capability=capability, usage=usage, faults=faults)
     with simulated.Machine(gpus=(gpu,)).running(tmp_path) as machine:
         (channel,) = _found(machine).channels
     assert channel.method == method
@@ -107,6 +108,146 @@ def test_an_old_driver_without_fields_gives_power(tmp_path: Path) -> None:
     with ready.old_driver().running(tmp_path) as machine:
         (channel,) = _found(machine).channels
     assert (channel.method, channel.quality) == ("power-instant", "derived")
+
+
+def test_a_counter_that_stands_at_0_is_none(tmp_path: Path) -> None:
+    fresh = replace(GPU.counter, start_count=0)
+    gpu = replace(GPU, counter=fresh, counter_scope=2, memory=waveform.constant(0.0))
+    with simulated.Machine(gpus=(gpu,)).running(tmp_path) as machine:
+        (channel,) = _found(machine).channels
+    assert (channel.method, channel.quality) == ("power-instant", "derived")
+
+
+def test_a_counter_that_starts_at_0_is_one(tmp_path: Path) -> None:
+    fresh = replace(GPU.counter, start_count=0)
+    with simulated.Machine(gpus=(replace(GPU, counter=fresh),)).running(tmp_path) as machine:
+        (channel,) = _found(machine).channels
+    assert channel.method == "counter"
+
+
+def test_a_gpu_that_is_listed_twice_counts_once(tmp_path: Path) -> None:
+    twin = replace(GPU, uuid=GPU.identity(0))
+    with simulated.Machine(gpus=(GPU, twin, GPU)).running(tmp_path) as machine:
+        found = _found(machine)
+    assert [channel.id for channel in found.channels] == ["gpu0", "gpu2"]
+    assert "gpu1 is left out: the driver lists gpu0 twice" in found.notes
+
+
+# -- the driver's buffer of samples ----------------------------------------------------------------
+
+SAMPLED = replace(GPU, faults=unsupported(*ENERGY_CALLS))
+
+
+def test_samples_come_before_the_power_of_the_moment(tmp_path: Path) -> None:
+    with simulated.Machine(gpus=(SAMPLED,)).running(tmp_path) as machine:
+        time.sleep(0.3)
+        (channel,) = _found(machine).channels
+    assert (channel.quality, channel.method, channel.kind) == (
+        "derived",
+        "power-instant",
+        "counter",
+    )
+    assert channel.period_ns == pytest.approx(20e6, rel=0.01)
+
+
+def test_samples_see_bursts_that_the_reading_misses(tmp_path: Path) -> None:
+    # As long as the reading looks at, and always beside it: 25 of each 100 ms, from 13 ms on.
+    bursts = waveform.square(80.0, 400.0, period_s=0.1, duty=0.25, delay_s=0.03)
+    with simulated.Machine(gpus=(replace(SAMPLED, signal=bursts),)).running(tmp_path) as machine:
+        time.sleep(0.3)
+        report = _measured(machine, 3.03)
+        truth_j = _truth_j(machine, report, "gpu0")
+    gpu = report.channels["gpu0"]
+    assert gpu.energy_j == pytest.approx(truth_j, rel=0.02)
+    assert report.overhead.reads is not None
+    assert report.overhead.reads < 60  # some 10 a second for 50 samples
+
+
+def test_samples_lost_to_a_hang_are_a_gap(tmp_path: Path) -> None:
+    gpu = replace(SAMPLED, hangs=(Span(1.0, 4.0),))
+    with simulated.Machine(gpus=(gpu,)).running(tmp_path) as machine:
+        time.sleep(0.3)
+        report = _measured(machine, 5.5)
+        truth_j = _truth_j(machine, report, "gpu0")
+    gpu_row = report.channels["gpu0"]
+    assert gpu_row.energy_j is not None
+    # The buffer holds 2.4 s of the 3 s.
+    assert 0.3 * truth_j < gpu_row.energy_j < 1.02 * truth_j
+    assert gpu_row.coverage is not None
+    assert gpu_row.coverage < 0.8
+    assert "lost" in {event.kind for event in report.events}
+
+
+def test_coarse_samples_are_not_taken(tmp_path: Path) -> None:
+    gpu = replace(SAMPLED, samples=replace(SAMPLED.samples, period_s=0.2))
+    with simulated.Machine(gpus=(gpu,)).running(tmp_path) as machine:
+        time.sleep(2.0)
+        (channel,) = _found(machine).channels
+    assert (channel.kind, channel.window_ns) == ("gauge", 25_000_000)
+
+
+# -- the module around a GPU -----------------------------------------------------------------------
+
+GH200 = replace(
+    GPU,
+    name="NVIDIA GH200 480GB",
+    capability=(9, 0),
+    limit_w=900.0,
+    module=waveform.constant(640.0),
+)
+
+
+def test_a_module_stands_beside_the_counter_that_holds_it(tmp_path: Path) -> None:
+    gpu = replace(GH200, counter_scope=1)
+    with simulated.Machine(gpus=(gpu,)).running(tmp_path) as machine:
+        report = _measured(machine, 2.0)
+    whole, module = report.channels["gpu0"], report.channels["gpu0/module"]
+    assert (whole.counted, whole.quality) == (True, "measured")
+    assert (module.counted, module.domain, module.quality) == (False, "module", "derived")
+    assert whole.mean_w == pytest.approx(640.0, rel=0.02)
+    assert module.mean_w == pytest.approx(640.0, rel=0.02)
+    assert report.energy_j == whole.energy_j
+
+
+def test_without_a_counter_the_module_counts_and_holds_the_gpu(tmp_path: Path) -> None:
+    gpu = replace(GH200, faults=unsupported(*ENERGY_CALLS))
+    with simulated.Machine(gpus=(gpu,)).running(tmp_path) as machine:
+        found = _found(machine, model=True)
+        report = _measured(machine, 2.0)
+    rows = {channel.id: channel for channel in found.channels}
+    assert rows.keys() == {"gpu0", "gpu0/module"}, "nothing is modelled beside the module"
+    assert (rows["gpu0"].counted, rows["gpu0"].parent) == (False, "gpu0/module")
+    assert rows["gpu0/module"].counted
+    assert report.energy_j == report.channels["gpu0/module"].energy_j
+
+
+def test_each_entry_of_a_batch_has_a_status_of_its_own(tmp_path: Path) -> None:
+    faults = (Fault(Span(0.8, 1.6), NvmlError.UNKNOWN, "field:186"),)
+    gpu = replace(GH200, counter_scope=1, faults=faults)
+    with simulated.Machine(gpus=(gpu,)).running(tmp_path) as machine:
+        report = _measured(machine, 2.5)
+    assert {e.channel for e in report.events if e.kind == "failed"} == {"gpu0/module"}
+    assert report.channels["gpu0"].coverage == pytest.approx(1.0, abs=0.02)
+
+
+def test_on_an_ordinary_board_no_module_is_asked_for(tmp_path: Path) -> None:
+    board = replace(GPU, module=waveform.constant(900.0))
+    with simulated.Machine(gpus=(board,)).running(tmp_path) as machine:
+        assert [channel.id for channel in _found(machine).channels] == ["gpu0"]
+
+
+def test_a_foreign_gpu_takes_its_module_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with simulated.Machine(gpus=(GH200, GH200)).running(tmp_path) as machine:
+        found = _visible(machine, monkeypatch, GH200.identity(1))
+    assert {channel.id for channel in found.channels} == {"gpu1", "gpu1/module"}
+
+
+def test_clients_of_mps_share_the_board(tmp_path: Path) -> None:
+    with simulated.Machine(gpus=(replace(GPU, mps_clients=3), GPU)).running(tmp_path) as machine:
+        notes = _found(machine).notes
+    assert [note.split(":")[0] for note in notes] == ["gpu0 is shared by clients of MPS"]
 
 
 # -- what it gives ---------------------------------------------------------------------------------
@@ -391,7 +532,10 @@ def test_a_board_split_by_mig_is_counted_whole_and_said_so(tmp_path: Path) -> No
 def test_beside_a_module_that_holds_the_cpu_no_cpu_is_modelled(tmp_path: Path) -> None:
     with ready.grace_module().running(tmp_path) as machine:
         found = _found(machine, model=True)
-    assert [channel.id for channel in found.channels] == ["gpu0"]
+    assert {channel.id: channel.counted for channel in found.channels} == {
+        "gpu0": True,
+        "gpu0/module": False,
+    }
     assert "CPU and memory are not modelled: gpu0 holds them" in found.notes
 
 

@@ -76,6 +76,15 @@ def test_without_places_on_the_bus_an_index_is_doubtful() -> None:
     assert _owned("", placeless) == Owned(frozenset())
 
 
+def test_an_index_among_split_gpus_is_doubtful() -> None:
+    gpus = [Gpu("gpu0", _UUIDS[0], "A100", (0, 1, 0), split=True), _board(1), _board(2)]
+    owned = _owned("1", gpus)
+    assert owned.ids == {"gpu0", "gpu1", "gpu2"}
+    assert owned.doubt is not None
+    assert "MIG" in owned.doubt
+    assert _owned("GPU-bb", gpus) == Owned(frozenset({"gpu2"}))
+
+
 def test_a_mig_device_owns_the_board_that_holds_it() -> None:
     listed = {"CUDA_VISIBLE_DEVICES": "MIG-41b36413-ea1f-5d4c-ae8a-6d9b0e4a8d3a"}
     known = owned_gpus(_FOUR, listed, lambda uuid: _UUIDS[2])

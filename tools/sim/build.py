@@ -17,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 CSRC = HERE.parent.parent / "csrc"
 SIGNAL = (CSRC / "core/signal.cpp", CSRC / "core/sensor.cpp")
 HEADERS = (CSRC / "core/signal.h", CSRC / "core/sensor.h", HERE / "spec.h")
+_ABI = (CSRC / "sources/amd_smi.h", CSRC / "sources/level_zero.h")
 FLAGS = ("-std=c++20", "-O2", "-Wall", "-Wextra", "-pthread")
 SHARED = ("-fPIC", "-shared", "-fvisibility=hidden")
 
@@ -40,6 +41,11 @@ _SONAME = ("-Wl,-soname,libnvidia-ml.so.1",)
 NVML = Part("libnvidia-ml.so.1", _NVML, (*SHARED, *_SONAME), True)
 NVML_OLD = Part("libnvidia-ml-old.so.1", _NVML, (*SHARED, *_SONAME, "-DSIM_OLD_DRIVER"), True)
 TREE = Part("sim-tree", (HERE / "tree/main.cpp", HERE / "spec.cpp", *SIGNAL))
+_ACCELERATOR = (HERE / "accelerators/accelerator.cpp", HERE / "spec.cpp", *SIGNAL)
+AMD_SMI = Part("libamd_smi.so", (HERE / "accelerators/amd_smi.cpp", *_ACCELERATOR), SHARED)
+LEVEL_ZERO = Part(
+    "libze_loader.so.1", (HERE / "accelerators/level_zero.cpp", *_ACCELERATOR), SHARED
+)
 PROBE = Part("libsim-probe.so", (HERE / "probe/probe.cpp", *SIGNAL), SHARED)
 
 
@@ -84,7 +90,7 @@ def _command(part: Part) -> list[str]:
 
 def _key(part: Part, command: list[str]) -> str:
     digest = hashlib.sha256("\0".join(command).encode())
-    for path in (*part.sources, *HEADERS, *sorted(HERE.glob("nvml/*.h"))):
+    for path in (*part.sources, *HEADERS, *sorted(HERE.glob("*/*.h")), *_ABI):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

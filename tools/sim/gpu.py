@@ -36,6 +36,7 @@ class Gpu:
     limit_w: float = 700.0
     memory_bytes: int = 80 * 2**30
     mig: int | None = None
+    mps_clients: int = 0
     counter: Sensor = COUNTER
     instant: Sensor = INSTANT
     average: Sensor = AVERAGE
@@ -74,6 +75,7 @@ class Gpu:
         yield f"latency_ns {to_ns(self.latency_s)}"
         yield f"processes {processes}"
         yield f"counter_scope {self.counter_scope}"
+        yield f"mps_clients {self.mps_clients}"
         yield from self._sensor_spec()
         yield from self._fault_spec()
 

@@ -55,6 +55,7 @@ const std::map<std::string, Reader>& readers() {
       {"architecture", [](const Line& l, Draft& d) { d.device.architecture = small(l, 0); }},
       {"capability", read_capability},
       {"mig", [](const Line& l, Draft& d) { d.device.mig_mode = static_cast<int>(l.integer(0)); }},
+      {"mps_clients", [](const Line& l, Draft& d) { d.device.mps_clients = small(l, 0); }},
       {"counter_scope", [](const Line& l, Draft& d) { d.device.counter_scope = small(l, 0); }},
       {"usage",
        [](const Line& l, Draft& d) { d.device.usage_is_average = l.word(0) == "average"; }},

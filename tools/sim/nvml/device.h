@@ -47,6 +47,7 @@ struct Device {
   int capability_major = 0;
   int capability_minor = 0;
   int mig_mode = -1;  // -1: the part has no such mode
+  unsigned int mps_clients = 0;
   unsigned int counter_scope = NVML_POWER_SCOPE_GPU;
   bool usage_is_average = true;  // what nvmlDeviceGetPowerUsage shows
   double idle_w = 0.0;

@@ -626,6 +626,21 @@ nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device,
   return nothing ? NVML_ERROR_NOT_FOUND : code;
 }
 
+nvmlReturn_t nvmlDeviceGetMPSComputeRunningProcesses_v3(nvmlDevice_t device, unsigned int* count,
+                                                        nvmlProcessInfo_t* infos) {
+  if (count == nullptr) return NVML_ERROR_INVALID_ARGUMENT;
+  return answer(__func__, device, [&](const Call& call) {
+    const unsigned int clients = call.device.mps_clients;
+    const bool fits = clients <= *count && (infos != nullptr || clients == 0);
+    *count = clients;
+    if (!fits) return NVML_ERROR_INSUFFICIENT_SIZE;
+    for (unsigned int each = 0; each < clients; ++each) {
+      infos[each] = process_info({each + 1, 0, 0});
+    }
+    return NVML_SUCCESS;
+  });
+}
+
 nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned int* current,
                                   unsigned int* pending) {
   if (current == nullptr || pending == nullptr) return NVML_ERROR_INVALID_ARGUMENT;
