@@ -5,9 +5,13 @@
 #include <string_view>
 #include <utility>
 
+#include "core/repeats.h"
+
 namespace pyprof {
 namespace {
 
+constexpr double kAlmostAll = 0.9;  // of a row's time: what must be solved for it to be
+constexpr double kVague = 0.5;      // half-width of what is no resolution
 constexpr double kWeighty = 0.05;  // of a row's energy: a channel that must be fast enough for it
 constexpr size_t kMostSteps = 1'000'000;
 
@@ -20,6 +24,9 @@ struct RowSum {
   double wall_s = 0, pause_s = 0;
   uint32_t first = 0, last = 0;
   bool any = false;
+  std::vector<double> spent_s;  // of entries solved as repeats: in the state of each power
+  double solved_s = 0;
+  uint64_t solved = 0, entries = 0;
 };
 
 // Both sums bound the same energy: many short stretches with short pauses between are known better
@@ -33,7 +40,12 @@ Estimate settle(const Curve& curve, const RowSum& sum, std::span<const Edge> edg
     best.down_j = std::min(best.down_j, outer.down_j + sum.pauses.up_j);
     best.up_j = std::min(best.up_j, outer.up_j + sum.pauses.down_j);
   }
-  return curve.settle(best, sum.wall_s);
+  Estimate estimate = curve.settle(best, sum.wall_s);
+  if (sum.solved == 0) return estimate;
+  const double doubt_j = curve.repeats().doubt_j(sum.spent_s);
+  estimate.down_j = std::min(std::hypot(estimate.down_j, doubt_j), std::max(estimate.energy_j, 0.0));
+  estimate.up_j = std::hypot(estimate.up_j, doubt_j);
+  return estimate;
 }
 
 // Of the doubts of two channels of one domain this share is common to both: they see one load and
@@ -98,10 +110,13 @@ class Solver {
       : channels_(channels),
         domains_(channels),
         swept_(std::move(swept)),
+        states_(find_states(swept_)),
         total_j_(swept_.times_ns.size()) {
     const auto& rows = swept_.rows;
     doubts_.resize(rows.size() * domains_.count);
     wall_s_.resize(rows.size());
+    told_.resize(rows.size());
+    refused_.resize(rows.size());
     result_.stages.resize(rows.size());
     for (const Open& open : swept_.opens) wall_s_[open.row] += duration_s(open.from, open.to);
     for (size_t i = 0; i < rows.size(); ++i) {
@@ -110,6 +125,7 @@ class Solver {
     }
   }
   std::span<const int64_t> times_ns() const { return swept_.times_ns; }
+  const States& states() const { return states_; }
   void add(const Curve& curve);
   AccountResult finish(uint64_t damaged_bytes);
 
@@ -120,7 +136,8 @@ class Solver {
   void find_edges(const Curve& curve);
   std::vector<RowSum> sum_rows(const Curve& curve) const;
   ChannelResult summarise(const Curve& curve, const Channel& channel, const Estimate& whole) const;
-  void find_unresolved(StageResult& stage) const;
+  void find_unresolved(StageResult& stage, size_t row) const;
+  void note_repeats(const Curve& curve, const RowSum& sum, const Estimate& estimate, size_t row);
 
   std::span<const Doubt> doubts(size_t row) const {
     return std::span(doubts_).subspan(row * domains_.count, domains_.count);
@@ -129,11 +146,14 @@ class Solver {
   const std::vector<Channel>& channels_;
   const Domains domains_;
   Sweep swept_;
+  const States states_;
   std::vector<double> total_j_;  // of counted channels at each time
   std::vector<Edge> edges_;      // of the channel at hand at each time
   std::vector<Doubt> doubts_;    // of each row its domains'
   std::vector<double> wall_s_;
   std::vector<double> shortest_s_;  // of each channel: stages below this are not resolved
+  // Of each row: channels on which its entries were solved together, and those that refused.
+  std::vector<std::vector<uint32_t>> told_, refused_;
   AccountResult result_;
   bool known_ = false;
 };
@@ -147,6 +167,9 @@ void Solver::find_edges(const Curve& curve) {
 
 std::vector<RowSum> Solver::sum_rows(const Curve& curve) const {
   std::vector<RowSum> sums(swept_.rows.size());
+  Curve::Cursor cursor;
+  const Repeats& repeats = curve.repeats();
+  const double short_s = shortest_s_.back();
   for (const Open& open : swept_.opens) {
     RowSum& sum = sums[open.row];
     if (sum.any) {
@@ -157,7 +180,21 @@ std::vector<RowSum> Solver::sum_rows(const Curve& curve) const {
       sum.first = open.from;
     }
     const double open_s = duration_s(open.from, open.to);
-    sum.opens.add(curve.stretch(edges_[open.from], edges_[open.to], open_s));
+    ++sum.entries;
+    Stretch stretch = curve.stretch(edges_[open.from], edges_[open.to], open_s);
+    if (open_s < short_s &&
+        curve.repeated(swept_.times_ns[open.from], swept_.times_ns[open.to], cursor)) {
+      stretch = {};
+      stretch.energy_j = edges_[open.to].energy_j - edges_[open.from].energy_j;
+      sum.spent_s.resize(repeats.powers());
+      sum.solved_s += open_s;
+      ++sum.solved;
+      for (uint32_t i = open.from; i < open.to; ++i) {
+        const uint32_t place = repeats.place_of[states_.of[i]];
+        if (place != Repeats::kNone) sum.spent_s[place] += duration_s(i, i + 1);
+      }
+    }
+    sum.opens.add(stretch);
     sum.wall_s += open_s;
     sum.last = open.to;
     sum.any = true;
@@ -194,6 +231,11 @@ void Solver::add(const Curve& curve) {
         {false, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown});
     return;
   }
+  const Repeats& repeats = curve.repeats();
+  if (!repeats.words.empty()) {
+    result_.events.emplace_back(index,
+                                CurveEvent{swept_.times_ns.front(), "note", 1, repeats.words});
+  }
   find_edges(curve);
   const std::vector<RowSum> sums = sum_rows(curve);
   for (size_t row = 0; row < sums.size(); ++row) {
@@ -201,6 +243,7 @@ void Solver::add(const Curve& curve) {
     const Estimate estimate = settle(curve, sums[row], edges_, swept_.times_ns);
     stage.channels_j[index] = estimate.energy_j;
     if (row == 0) result_.channels.push_back(summarise(curve, channel, estimate));
+    note_repeats(curve, sums[row], estimate, row);
     if (!channel.counted) continue;
     stage.energy_j += estimate.energy_j;
     doubts_[row * domains_.count + domains_.of[index]].add(estimate, channel);
@@ -210,11 +253,35 @@ void Solver::add(const Curve& curve) {
   for (size_t i = 0; i < edges_.size(); ++i) total_j_[i] += edges_[i].energy_j;
 }
 
-void Solver::find_unresolved(StageResult& stage) const {
+void Solver::note_repeats(const Curve& curve, const RowSum& sum, const Estimate& estimate,
+                          size_t row) {
+  const Repeats& repeats = curve.repeats();
+  if (!repeats.tried || row == 0 || sum.entries == 0) return;
+  const auto index = static_cast<uint32_t>(result_.channels.size()) - 1;
+  const bool short_entries = sum.wall_s < shortest_s_.back() * static_cast<double>(sum.entries);
+  if (!short_entries) return;
+  const double doubt_j = std::max(estimate.down_j, estimate.up_j);
+  if (!repeats.solved() || sum.solved_s < kAlmostAll * sum.wall_s ||
+      doubt_j > kVague * estimate.energy_j) {
+    refused_[row].push_back(index);
+    return;
+  }
+  told_[row].push_back(index);
+  result_.stages[row].solved.push_back(
+      {index, estimate.energy_j, estimate.energy_j - estimate.down_j,
+       estimate.energy_j + estimate.up_j, estimate.energy_j / sum.wall_s, sum.solved,
+       repeats.fit.lag_s});
+}
+
+void Solver::find_unresolved(StageResult& stage, size_t row) const {
+  const auto holds = [](const std::vector<uint32_t>& list, uint32_t channel) {
+    return std::find(list.begin(), list.end(), channel) != list.end();
+  };
   for (uint32_t i = 0; i < channels_.size(); ++i) {
     if (!channels_[i].counted || !result_.channels[i].known) continue;
     const bool weighty = stage.channels_j[i] >= kWeighty * stage.energy_j;
-    if (weighty && stage.wall_s < shortest_s_[i]) stage.unresolved.push_back(i);
+    if (!weighty || holds(told_[row], i)) continue;
+    if (stage.wall_s < shortest_s_[i] || holds(refused_[row], i)) stage.unresolved.push_back(i);
   }
 }
 
@@ -234,7 +301,7 @@ AccountResult Solver::finish(uint64_t damaged_bytes) {
     stage.low_j = known_ ? interval.low_j : kUnknown;
     stage.high_j = known_ ? interval.high_j : kUnknown;
     if (!known_) stage.energy_j = kUnknown;
-    find_unresolved(stage);
+    find_unresolved(stage, i);
   }
   const StageResult& root = result_.stages.front();
   result_.energy_j = root.energy_j;
@@ -279,10 +346,17 @@ std::vector<int64_t> Account::times_ns() const {
   return sweep(marks_, start_ns_, end_ns_, root_phase_).times_ns;
 }
 
+Curve Account::make_curve(size_t channel, std::span<const int64_t> times_ns,
+                          const States& states) const {
+  Curve curve(channels_[channel], frames_[channel], start_ns_, end_ns_, times_ns, rolls_[channel]);
+  curve.solve(states);
+  return curve;
+}
+
 AccountResult Account::solve() const {
   Solver solver(channels_, sweep(marks_, start_ns_, end_ns_, root_phase_));
   for (size_t i = 0; i < channels_.size(); ++i) {
-    solver.add(Curve(channels_[i], frames_[i], start_ns_, end_ns_, solver.times_ns(), rolls_[i]));
+    solver.add(make_curve(i, solver.times_ns(), solver.states()));
   }
   return solver.finish(damaged_bytes_);
 }
@@ -293,10 +367,10 @@ std::vector<std::vector<double>> Account::series(int64_t from_ns, int64_t to_ns,
   std::vector<std::vector<double>> table(steps, std::vector<double>(channels_.size(), kUnknown));
   from_ns = std::clamp(from_ns, start_ns_, end_ns_);
   to_ns = std::clamp(to_ns, from_ns, end_ns_);
-  const std::vector<int64_t> times = times_ns();
+  const Sweep swept = sweep(marks_, start_ns_, end_ns_, root_phase_);
+  const States states = find_states(swept);
   for (size_t channel = 0; channel < channels_.size(); ++channel) {
-    const Curve curve(channels_[channel], frames_[channel], start_ns_, end_ns_, times,
-                      rolls_[channel]);
+    const Curve curve = make_curve(channel, swept.times_ns, states);
     if (curve.empty()) continue;
     Curve::Cursor cursor;
     double before_j = curve.edge(from_ns, cursor).energy_j;
@@ -313,6 +387,7 @@ std::vector<std::vector<double>> Account::series(int64_t from_ns, int64_t to_ns,
 
 OwnSeries Account::own(std::span<const int64_t> times_ns) const {
   Sweep swept = sweep(marks_, start_ns_, end_ns_, root_phase_);
+  const States states = find_states(swept);
   std::vector<double> total_j(swept.times_ns.size());
   std::vector<Stop> stops;
   for (const int64_t t_ns : times_ns) stops.push_back({std::clamp(t_ns, start_ns_, end_ns_), 0});
@@ -320,7 +395,7 @@ OwnSeries Account::own(std::span<const int64_t> times_ns) const {
   for (size_t i = 0; i < channels_.size(); ++i) {
     if (!channels_[i].counted) continue;
     // The marks bend the curve, the moments do not: all of them are read off the same one.
-    const Curve curve(channels_[i], frames_[i], start_ns_, end_ns_, swept.times_ns);
+    const Curve curve = make_curve(i, swept.times_ns, states);
     if (curve.empty()) continue;
     result.known = true;
     Curve::Cursor at_mark, at_stop;

@@ -21,6 +21,14 @@ struct ChannelResult {
   double mean_w = 0, peak_w = 0, coverage = 0, update_period_s = 0;  // NaN where unknown
 };
 
+// A row whose entries are too short for a channel, solved from all of them together.
+struct SolvedResult {
+  uint32_t channel = 0;
+  double energy_j = 0, low_j = 0, high_j = 0, mean_w = 0;
+  uint64_t iterations = 0;
+  double lag_s = 0;  // by which the power follows the marks
+};
+
 struct StageResult {
   std::string
       path;  // names joined with '/'; '/' and '\' inside a name are escaped with '\'; root ""
@@ -32,6 +40,7 @@ struct StageResult {
   double energy_j = 0, low_j = 0, high_j = 0, self_energy_j = 0;  // of counted channels, as above
   std::vector<double> channels_j;    // per channel over the union, NaN where unknown
   std::vector<uint32_t> unresolved;  // counted channels too slow for this stage
+  std::vector<SolvedResult> solved;  // on channels that see its entries only together
   bool cut = false;                  // an entry had no end in the recording
 };
 
@@ -69,6 +78,8 @@ class Account {
   OwnSeries own(std::span<const int64_t> times_ns) const;
 
  private:
+  Curve make_curve(size_t channel, std::span<const int64_t> times_ns, const States& states) const;
+
   std::vector<Channel> channels_;
   int64_t start_ns_, end_ns_;
   Phase root_phase_;

@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "core/deconvolve.h"
+#include "core/repeats.h"
 #include "core/roll.h"
 #include "core/track.h"
 
@@ -24,6 +25,7 @@ constexpr double kStepU = 0.2;
 constexpr double kMatchedU = 0.05;    // the same where a stage's mark is the step
 constexpr double kMatchedBlur = 1.3;  // the powers beside it are known through brackets, too
 constexpr double kCoarseU = 4;        // the least of these, x (bracket / interval)^1.5
+constexpr double kRepeatedU = 0.05;   // of the highest power of states that were solved
 constexpr double kMixedU = 3.2;
 constexpr double kMixedLeast = 0.1;
 constexpr double kBlurU = 1.1;         // two ends' brackets, each with any place as good, to 95 %
@@ -51,13 +53,13 @@ double Shape::at(double into_s) const {
   if (into_s >= width_s) return energy_j;
   if (kind == Class::kRamp) return into_s * (start_w + 0.5 * slope_w * into_s / width_s);
   double from_s = 0, from_j = 0, to_s = width_s, to_j = energy_j;
-  for (int i = 0; i < corners; ++i) {
-    if (into_s >= corner_s[i]) {
-      from_s = corner_s[i];
-      from_j = corner_j[i];
+  for (const Corner& corner : corners) {
+    if (into_s >= corner.into_s) {
+      from_s = corner.into_s;
+      from_j = corner.energy_j;
     } else {
-      to_s = corner_s[i];
-      to_j = corner_j[i];
+      to_s = corner.into_s;
+      to_j = corner.energy_j;
       break;
     }
   }
@@ -68,10 +70,18 @@ Curve::Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns
              std::span<const int64_t> marks, std::span<const Roll> rolls)
     : track_(
           std::make_unique<Track>(make_track(channel, std::move(frames), rolls, start_ns, end_ns))),
+      repeats_(std::make_unique<Repeats>()),
       marks_(marks),
       start_ns_(start_ns),
       end_ns_(std::max(start_ns, end_ns)) {
   if (!empty()) start_j_ = energy_at(start_ns);
+}
+
+void Curve::solve(const States& states) {
+  if (empty()) return;
+  *repeats_ = solve_repeats(*track_, marks_, states);
+  states_ = &states;
+  start_j_ = energy_at(start_ns_);
 }
 
 Curve::Curve(Curve&&) noexcept = default;
@@ -128,8 +138,7 @@ void Curve::bend(Shape& shape) const {
   const auto into = [&](auto mark) { return seconds(*mark - shape.start_ns); };
   const auto turn = [&](double at_s, double at_j) {
     if (!(at_s > 0 && at_s < w && at_j >= 0 && at_j <= e)) return;
-    shape.corner_s[shape.corners] = at_s;
-    shape.corner_j[shape.corners++] = at_j;
+    shape.corners.push_back({at_s, at_j});
   };
 
   if (std::abs(left - right) > kLevel * power && (power - left) * (power - right) <= 0) {
@@ -172,7 +181,9 @@ void Curve::bend(Shape& shape) const {
     if (!plausible(inner_j / (z - a))) return;
     turn(a, left * a);
     turn(z, e - right * (w - z));
-    if (shape.corners == 2 && shape.corner_j[1] < shape.corner_j[0]) shape.corners = 0;
+    if (shape.corners.size() == 2 && shape.corners[1].energy_j < shape.corners[0].energy_j) {
+      shape.corners.clear();
+    }
     return;
   }
   // A peak or dip begins or ends here: before the mark as in the interval before, or after it as
@@ -210,11 +221,10 @@ bool Curve::sharpen(Shape& shape) const {
   Course course;
   if (!deconvolve(window, marks_, course)) return false;
   double energy_j = 0;
-  shape.corners = 0;
+  shape.corners.clear();
   for (size_t i = 0; i + 1 < Course::kCells; ++i) {
     energy_j += course.power_w[i] * (course.border_s[i + 1] - course.border_s[i]);
-    shape.corner_s[shape.corners] = course.border_s[i + 1];
-    shape.corner_j[shape.corners++] = energy_j;
+    shape.corners.push_back({course.border_s[i + 1], energy_j});
   }
   return true;
 }
@@ -275,6 +285,89 @@ static double spread_in_window(const Track& track, size_t interval) {
   return double{high} - low;
 }
 
+static size_t interval_of(const std::vector<Knot>& knots, int64_t t_ns, size_t guess) {
+  const size_t last = knots.size() - 2;
+  size_t at = std::min(guess, last);
+  for (int step = 0; step < 8 && knots[at].t_ns <= t_ns; ++step, ++at) {
+    if (at == last || t_ns < knots[at + 1].t_ns) return at;
+  }
+  const auto after = std::upper_bound(knots.begin(), knots.end(), t_ns,
+                                      [](int64_t t, const Knot& knot) { return t < knot.t_ns; });
+  const auto index = static_cast<size_t>(after - knots.begin());
+  return std::min(index == 0 ? 0 : index - 1, last);
+}
+
+static bool covered(const Repeats& repeats, size_t interval) {
+  return interval < repeats.covers.size() && repeats.covers[interval];
+}
+
+// The powers of the states that were solved, and for states that were not what is left of the
+// energy.
+void Curve::repeat(Shape& shape) const {
+  shape.kind = Shape::Class::kRepeated;
+  const auto lag_ns = static_cast<int64_t>(std::llround(repeats_->fit.lag_s * 1e9));
+  const auto begin = std::upper_bound(marks_.begin(), marks_.end(), shape.start_ns - lag_ns);
+  auto slice = static_cast<size_t>(begin - marks_.begin());
+  slice -= slice > 0;
+  double known_j = 0, unknown_s = 0, at_s = 0;
+  std::vector<double> powers;
+  for (; at_s < shape.width_s && slice < states_->of.size(); ++slice) {
+    const double to_s =
+        std::clamp(seconds(marks_[slice + 1] + lag_ns - shape.start_ns), at_s, shape.width_s);
+    const uint32_t place = repeats_->place_of[states_->of[slice]];
+    const double power_w = place == Repeats::kNone ? kUnknown : repeats_->fit.power_w[place];
+    (std::isnan(power_w) ? unknown_s : known_j) +=
+        (to_s - at_s) * (std::isnan(power_w) ? 1 : power_w);
+    powers.push_back(power_w);
+    shape.corners.push_back({to_s, 0});
+    at_s = to_s;
+  }
+  const double left_w = unknown_s > 0 ? std::max(shape.energy_j - known_j, 0.0) / unknown_s : 0;
+  const double all_j = known_j + left_w * unknown_s;
+  if (!(all_j > 0)) {
+    shape.corners.clear();
+    return;
+  }
+  double from_s = 0, sum_j = 0;
+  for (size_t i = 0; i < powers.size(); ++i) {
+    const double power_w = std::isnan(powers[i]) ? left_w : powers[i];
+    sum_j += power_w * (shape.corners[i].into_s - from_s);
+    from_s = shape.corners[i].into_s;
+    shape.corners[i].energy_j = shape.energy_j * std::min(sum_j / all_j, 1.0);
+    shape.spread_w = std::max(shape.spread_w, power_w);
+  }
+}
+
+// Where the power follows its marks, the time at which the energy up to a mark was used.
+int64_t Curve::delayed(int64_t t_ns, size_t guess) const {
+  const double lag_s = repeats_->fit.lag_s;
+  if (lag_s == 0 || t_ns <= start_ns_ || t_ns >= end_ns_) return t_ns;
+  const auto& knots = track_->knots;
+  const size_t own = interval_of(knots, t_ns, guess);
+  if (!covered(*repeats_, own)) return t_ns;
+  const int64_t then_ns = t_ns + std::llround(lag_s * 1e9);
+  size_t at = own;
+  while (at + 2 < knots.size() && then_ns >= knots[at + 1].t_ns) {
+    if (!covered(*repeats_, at + 1)) return knots[at + 1].t_ns - 1;
+    ++at;
+  }
+  while (at > 0 && then_ns < knots[at].t_ns) {
+    if (!covered(*repeats_, at - 1)) return knots[at].t_ns;
+    --at;
+  }
+  return then_ns;
+}
+
+bool Curve::repeated(int64_t from_ns, int64_t to_ns, Cursor& cursor) const {
+  if (!repeats_->solved()) return false;
+  const auto& knots = track_->knots;
+  cursor.at = interval_of(knots, from_ns, cursor.at);
+  for (size_t at = cursor.at; at + 1 < knots.size() && knots[at].t_ns < to_ns; ++at) {
+    if (!covered(*repeats_, at)) return false;
+  }
+  return true;
+}
+
 Shape Curve::shape(size_t interval) const {
   const auto& knots = track_->knots;
   const Knot& from = knots[interval];
@@ -314,6 +407,10 @@ Shape Curve::shape(size_t interval) const {
     case Knot::Kind::kPlain:
       break;
   }
+  if (covered(*repeats_, interval)) {
+    repeat(shape);
+    return shape;
+  }
   // A mean that many readings gave again and again runs straight.
   if (track_->window_ns < 0 && to.t_ns - from.t_ns > 2 * track_->interval_ns) return shape;
   shape.kind = classify(around, shape);
@@ -327,8 +424,8 @@ Shape Curve::shape(size_t interval) const {
 // What the brackets of the interval's two changes leave open at a place within it.
 static double blur_at(const Shape& shape, double a, double power_w) {
   const double w = shape.width_s;
-  if (shape.matched && shape.corners == 1) {
-    const double mark_s = shape.corner_s[0];
+  if (shape.matched && shape.corners.size() == 1) {
+    const double mark_s = shape.corners[0].into_s;
     const auto between = [](double from, double to, double share) {
       return from + (to - from) * share;
     };
@@ -393,6 +490,9 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
       }
       break;
     }
+    case Shape::Class::kRepeated:
+      down = up = kRepeatedU * shape.spread_w * h + repeats_->fit.noise * e;
+      break;
     case Shape::Class::kRamp: {
       const double period_s = seconds(track.period_ns), window_s = seconds(track.window_ns);
       const double reach =
@@ -422,21 +522,9 @@ static double lost_at(const std::vector<Blank>& blanks, int64_t t_ns, size_t& at
   return blank.before_j + blank.lost_j * seconds(into) / seconds(blank.to_ns - blank.from_ns);
 }
 
-static size_t interval_of(const std::vector<Knot>& knots, int64_t t_ns, size_t guess) {
-  const size_t last = knots.size() - 2;
-  size_t at = std::min(guess, last);
-  for (int step = 0; step < 8 && knots[at].t_ns <= t_ns; ++step, ++at) {
-    if (at == last || t_ns < knots[at + 1].t_ns) return at;
-  }
-  const auto after = std::upper_bound(knots.begin(), knots.end(), t_ns,
-                                      [](int64_t t, const Knot& knot) { return t < knot.t_ns; });
-  const auto index = static_cast<size_t>(after - knots.begin());
-  return std::min(index == 0 ? 0 : index - 1, last);
-}
-
 Edge Curve::edge(int64_t t_ns, Cursor& cursor) const {
   if (empty()) return {};
-  t_ns = std::clamp(t_ns, start_ns_, end_ns_);
+  t_ns = delayed(std::clamp(t_ns, start_ns_, end_ns_), cursor.at);
   cursor.at = interval_of(track_->knots, t_ns, cursor.at);
   if (cursor.shape.interval != cursor.at) cursor.shape = shape(cursor.at);
   const Shape& shape = cursor.shape;

@@ -15,6 +15,8 @@ namespace pyprof {
 struct Roll;
 struct Track;
 struct Around;
+struct Repeats;
+struct States;
 
 // Something that happened to a channel, found while its curve was built.
 struct CurveEvent {
@@ -64,10 +66,10 @@ struct Shape {
   uint32_t interval = UINT32_MAX;
   int64_t start_ns = 0, end_ns = 0;
   double width_s = 0, energy_j = 0, before_j = 0;
-  static constexpr int kMostCorners = 20;
-  int corners = 0;                // 0: a straight line
-  double corner_s[kMostCorners];  // since the beginning of the interval
-  double corner_j[kMostCorners];
+  struct Corner {
+    double into_s, energy_j;  // since the beginning of the interval
+  };
+  std::vector<Corner> corners;      // none: a straight line
   double start_w = 0, slope_w = 0;  // gauges: power at the beginning, and its change up to the end
   enum class Class : uint8_t {
     kQuiet,
@@ -76,7 +78,8 @@ struct Shape {
     kMixed,
     kBridged,
     kBeyond,
-    kRamp
+    kRamp,
+    kRepeated
   } kind = Class::kQuiet;
   double spread_w = 0;                      // of the five interval powers around
   double most_w = 0;                        // highest of the three in the middle
@@ -89,6 +92,13 @@ struct Shape {
 
 class Curve {
  public:
+  // Non-decreasing calls are O(1) amortised with a cursor.
+  struct Cursor {
+    size_t at = 0;
+    size_t blank = 0;
+    Shape shape;
+  };
+
   // `frames` of this channel in any order; [start_ns, end_ns] is the run.
   // `marks` are the times of stage marks, sorted: likely moments of a change of power. They must
   // outlive the curve.
@@ -99,16 +109,18 @@ class Curve {
   Curve& operator=(Curve&&) noexcept;
   ~Curve();
 
+  // Solves stages that repeat faster than the channel updates, together; `states` are those between
+  // the marks. Before anything is asked.
+  void solve(const States& states);
+  const Repeats& repeats() const { return *repeats_; }
+  // Whether the repeats that were solved describe all the time between two instants.
+  bool repeated(int64_t from_ns, int64_t to_ns, Cursor& cursor) const;
+
   bool empty() const;  // no reading at all: the energy is unknown, not zero
 
   // Energy between two instants of the run, with its interval. Exactly additive in energy_j.
   Estimate between(int64_t from_ns, int64_t to_ns) const;
-  // The value of the curve alone; non-decreasing calls are O(1) amortised with a cursor.
-  struct Cursor {
-    size_t at = 0;
-    size_t blank = 0;
-    Shape shape;
-  };
+  // The value of the curve alone.
   Estimate at(int64_t t_ns, Cursor& cursor) const;
 
   // For those who add up many stretches: edges once, stretches from them, one interval at the end.
@@ -129,11 +141,15 @@ class Curve {
   Shape::Class classify(const Around& around, const Shape& shape) const;
   void bend(Shape& shape) const;
   bool sharpen(Shape& shape) const;
+  void repeat(Shape& shape) const;
+  int64_t delayed(int64_t t_ns, size_t guess) const;
   void bound(Edge& edge, const Shape& shape) const;
   double variance_at(const Edge& edge) const;
   double energy_at(int64_t t_ns) const;
 
   std::unique_ptr<Track> track_;
+  std::unique_ptr<Repeats> repeats_;
+  const States* states_ = nullptr;
   std::span<const int64_t> marks_;
   int64_t start_ns_, end_ns_;
   double start_j_ = 0;

@@ -9,6 +9,7 @@
 #include "core/curve.h"
 #include "loads.h"
 #include "paced.h"
+#include "repeated.h"
 #include "simulate.h"
 
 using namespace pyprof;
@@ -345,6 +346,88 @@ void gauges() {
   }
 }
 
+struct LoopCase {
+  const char* name;
+  double period_s, bracket_s;
+  simulate::Loop loop;
+  double long_percent, long_p95, short_percent, short_p95;  // goals; 0: none
+  bool refused = false;
+  double jitter = kJitter;
+};
+
+void loop(const LoopCase& chosen) {
+  Score scores[3];
+  std::vector<double> lags;
+  int refused = 0;
+  const int runs = 4 * options.rounds;
+  for (int round = 0; round < runs; ++round) {
+    check::Random random(options.seed += 1'000'003);
+    Sensor sensor;
+    sensor.period_s = chosen.period_s;
+    sensor.bracket = chosen.bracket_s / chosen.period_s;
+    sensor.jitter = chosen.jitter;
+    sensor.phase = random.uniform();
+    const simulate::LoopRun run = simulate::run_loop(chosen.loop, sensor, random);
+    for (size_t k = 0; k < 3; ++k) {
+      const StageResult* const stage = run.find(chosen.loop.stages[k].name);
+      if (k == 0) {
+        refused += stage->solved.empty();
+        if (!stage->solved.empty()) lags.push_back(1e3 * stage->solved[0].lag_s);
+      }
+      scores[k].add(run.truth_j[k], {stage->energy_j, stage->energy_j - stage->low_j,
+                                     stage->high_j - stage->energy_j});
+    }
+  }
+  for (size_t k = 0; k < 3; ++k) {
+    Goal goal;
+    goal.median = k < 2 ? chosen.long_percent : chosen.short_percent;
+    goal.p95 = k < 2 ? chosen.long_p95 : chosen.short_p95;
+    goal.least_inside = 93;
+    char sensor[64], length[32];
+    std::snprintf(sensor, sizeof sensor, "%g ms, +-%.2g ms", chosen.period_s * 1e3,
+                  chosen.bracket_s * 500);
+    std::snprintf(length, sizeof length, "%s %s", chosen.name, chosen.loop.stages[k].name);
+    print_row(sensor, length, chosen.loop.stages[k].length_s, std::to_string(chosen.loop.iterations),
+              scores[k], goal);
+  }
+  std::printf("%28s not told apart in %d of %d runs", "", refused, runs);
+  ++judged;
+  const bool missing = chosen.refused ? refused < runs : refused > 0;
+  missed += missing;
+  if (!lags.empty()) {
+    std::sort(lags.begin(), lags.end());
+    std::printf("; lag %.2f ms (%.2f to %.2f), true %.2f", lags[lags.size() / 2], lags.front(),
+                lags.back(), chosen.loop.lag_s * 1e3);
+    ++judged;
+    const bool far = std::abs(lags[lags.size() / 2] - chosen.loop.lag_s * 1e3) > 0.2;
+    missed += far;
+    if (far) std::printf(" MISSES 0.2 ms");
+  }
+  std::printf("%s\n", missing ? " MISSES" : "");
+}
+
+void loops() {
+  print_head("Three short stages in a loop, solved together");
+  simulate::Loop plain, longer, late, step, dithered, noisy;
+  longer.iterations = 3000;
+  late.lag_s = 2e-3;
+  step.period_s = 0.02;
+  step.vary = 0;
+  dithered = step;
+  dithered.dither_s = 4e-3;
+  noisy.noise = 0.05;
+  loop({"plain", 0.02, 0.6e-3, plain, 1.5, 3, 1.5, 3});
+  loop({"plain", 0.1, 1e-3, plain, 1.5, 0, 5, 0});
+  loop({"plain", 0.1, 1e-3, longer, 1.5, 0, 5, 5});
+  loop({"plain", 0.1, 3e-3, plain, 0, 0, 15, 0});
+  loop({"steady sensor", 0.1, 3e-3, plain, 1.5, 0, 5, 0, false, 0});
+  loop({"late", 0.02, 0.6e-3, late, 1.5, 3, 1.5, 3});
+  loop({"late", 0.1, 1e-3, late, 1.5, 0, 5, 0});
+  loop({"in step", 0.02, 0.6e-3, step, 0, 0, 0, 0, true, 0});
+  loop({"dithered", 0.02, 0.6e-3, dithered, 1.5, 3, 1.5, 3, false, 0});
+  loop({"noise 5 %", 0.02, 0.6e-3, noisy, 0, 0, 0, 0});
+}
+
 void wraps() {
   print_head("1 ms counters that wrap, read each 1 ms");
   for (const double wrap_s : {2.7, 0.22}) {
@@ -390,6 +473,7 @@ int main(int argc, char** argv) {
   if (wanted("constant")) constant();
   if (wanted("packages")) packages();
   if (wanted("gauges")) gauges();
+  if (wanted("loops")) loops();
   if (wanted("wraps")) wraps();
   if (options.json != nullptr) {
     std::fprintf(options.json, "%s]\n", first_row ? "[" : "");

@@ -2,11 +2,11 @@
 
     python tools/bench/joules.py [--rounds 6] [--only held,pooled] [--json FILE] [-v]
 
-Builds ``tools/bench/joules.cpp`` in ``build/bench`` and runs it. Columns are in percent of a stage's
-energy: the bias of the sum, the median, the 95th percentile and the worst error, the mean half-width
-of the 95 % intervals, its ratio to the 95th percentile of the error, and how often the truth lies
-inside. ``pacer`` rows drive the pacer that reads real hardware; ``3 % bracket`` rows place each
-change between two reads that are 3 % of a period apart.
+Builds ``tools/bench/joules.cpp`` in ``build/bench`` and runs it. Columns are in percent of a
+stage's energy: the bias of the sum, the median, the 95th percentile and the worst error, the mean
+half-width of the 95 % intervals, its ratio to the 95th percentile of the error, and how often the
+truth lies inside. ``pacer`` rows drive the pacer that reads real hardware; ``3 % bracket`` rows
+place each change between two reads that are 3 % of a period apart.
 """
 
 from __future__ import annotations

@@ -1,0 +1,159 @@
+// Stages too short for a counter, solved from many repeats: powers, lag, refusal, conservation.
+#include <string>
+
+#include "check.h"
+#include "core/linear.h"
+#include "repeated.h"
+
+using namespace pyprof;
+using simulate::Loop;
+using simulate::LoopRun;
+using simulate::Sensor;
+
+namespace {
+
+Sensor sensor_of(double period_s, double bracket_s, double jitter) {
+  Sensor sensor;
+  sensor.period_s = period_s;
+  sensor.bracket = bracket_s / period_s;
+  sensor.jitter = jitter;
+  return sensor;
+}
+
+LoopRun run(const Loop& loop, const Sensor& sensor, uint64_t seed = 3) {
+  check::Random random(seed);
+  return simulate::run_loop(loop, sensor, random);
+}
+
+void check_near(const LoopRun& found, size_t k, const char* name, double percent) {
+  const StageResult* const stage = found.find(name);
+  CHECK(stage != nullptr);
+  CHECK_NEAR(stage->energy_j, found.truth_j[k], percent / 100 * found.truth_j[k]);
+  CHECK(stage->low_j <= found.truth_j[k] && found.truth_j[k] <= stage->high_j);
+}
+
+bool told(const LoopRun& found, const std::string& words) {
+  for (const auto& [channel, event] : found.result.events) {
+    if (event.text.find(words) != std::string::npos) return true;
+  }
+  return false;
+}
+
+double sum_self(const AccountResult& result) {
+  double sum = 0;
+  for (const StageResult& stage : result.stages) sum += stage.self_energy_j;
+  return sum;
+}
+
+void test_solved() {
+  const LoopRun found = run({}, sensor_of(0.02, 0.6e-3, 0.03));
+  check_near(found, 0, "a", 1);
+  check_near(found, 1, "b", 1);
+  check_near(found, 2, "c", 4);
+  for (const char* name : {"a", "b", "c"}) {
+    const StageResult* const stage = found.find(name);
+    CHECK_EQUAL(stage->solved.size(), 1U);
+    CHECK(stage->unresolved.empty());
+    CHECK(stage->solved[0].iterations > 990);
+    CHECK_NEAR(stage->solved[0].energy_j, stage->energy_j, 1e-9);
+    CHECK_NEAR(stage->solved[0].lag_s, 0, 1e-4);
+    CHECK(stage->high_j - stage->low_j < 0.2 * stage->energy_j);
+  }
+  CHECK(found.find("")->solved.empty());
+  CHECK_NEAR(sum_self(found.result), found.result.energy_j, 1e-6);
+}
+
+void test_lag() {
+  Loop loop;
+  loop.lag_s = 2e-3;
+  const LoopRun found = run(loop, sensor_of(0.02, 0.6e-3, 0.03));
+  check_near(found, 0, "a", 1);
+  check_near(found, 2, "c", 4);
+  CHECK_NEAR(found.find("a")->solved.at(0).lag_s, 2e-3, 2e-4);
+  CHECK(told(found, "power follows the marks"));
+  CHECK_NEAR(sum_self(found.result), found.result.energy_j, 1e-6);
+}
+
+void test_in_step() {
+  Loop loop;
+  loop.period_s = 0.02;
+  loop.vary = 0;
+  LoopRun found = run(loop, sensor_of(0.02, 0.6e-3, 0));
+  CHECK(told(found, "in step with the sensor"));
+  for (size_t k = 0; k < 3; ++k) {
+    const StageResult* const stage = found.find(loop.stages[k].name);
+    CHECK(stage->solved.empty());
+    CHECK_EQUAL(stage->unresolved.size(), 1U);
+    CHECK(stage->low_j <= found.truth_j[k] && found.truth_j[k] <= stage->high_j);
+  }
+  CHECK_NEAR(sum_self(found.result), found.result.energy_j, 1e-6);
+  loop.dither_s = 4e-3;
+  found = run(loop, sensor_of(0.02, 0.6e-3, 0));
+  check_near(found, 0, "a", 1);
+  check_near(found, 1, "b", 1);
+  check_near(found, 2, "c", 3);
+}
+
+void test_noise() {
+  Loop loop;
+  loop.noise = 0.05;
+  const LoopRun found = run(loop, sensor_of(0.02, 0.6e-3, 0.03));
+  CHECK(told(found, "differs from one repeat to the next"));
+  check_near(found, 0, "a", 10);
+}
+
+void test_wide_brackets() {
+  const LoopRun found = run({}, sensor_of(0.1, 0.03, 0.03));
+  for (size_t k = 0; k < 3; ++k) {
+    const StageResult* const stage = found.find(Loop().stages[k].name);
+    CHECK(stage->low_j <= found.truth_j[k] && found.truth_j[k] <= stage->high_j);
+    CHECK(stage->solved.empty() != stage->unresolved.empty());
+  }
+}
+
+void test_few_repeats() {
+  Loop loop;
+  loop.iterations = 15;
+  const LoopRun found = run(loop, sensor_of(0.1, 1e-3, 0.03));
+  for (size_t k = 0; k < 3; ++k) {
+    const StageResult* const stage = found.find(loop.stages[k].name);
+    CHECK(stage->solved.empty());
+    CHECK(stage->low_j <= found.truth_j[k] && found.truth_j[k] <= stage->high_j);
+  }
+}
+
+void test_linear() {
+  Matrix matrix(2);
+  matrix(0, 0) = 4;
+  matrix(0, 1) = matrix(1, 0) = 1;
+  matrix(1, 1) = 3;
+  Matrix inverse;
+  CHECK(invert(matrix, inverse));
+  CHECK_NEAR(inverse(0, 0), 3.0 / 11, 1e-12);
+  CHECK_NEAR(inverse(0, 1), -1.0 / 11, 1e-12);
+  std::vector<double> x;
+  CHECK(solve_not_negative(matrix, std::vector<double>{5, 4}, x));
+  CHECK_NEAR(x[0], 1, 1e-12);
+  CHECK_NEAR(x[1], 1, 1e-12);
+  CHECK(solve_not_negative(matrix, std::vector<double>{4, -1}, x));
+  CHECK_NEAR(x[0], 1, 1e-12);
+  CHECK_EQUAL(x[1], 0.0);
+  const std::vector<double> values = eigenvalues(matrix);
+  CHECK_NEAR(values[0] + values[1], 7, 1e-9);
+  CHECK_NEAR(values[0] * values[1], 11, 1e-9);
+  matrix(1, 1) = 0.25;
+  CHECK(!invert(matrix, inverse));
+}
+
+}  // namespace
+
+int main() {
+  test_solved();
+  test_lag();
+  test_in_step();
+  test_noise();
+  test_wide_brackets();
+  test_few_repeats();
+  test_linear();
+  return check::result();
+}
