@@ -200,8 +200,8 @@ void bind_hardware(py::module_& module) {
                        const std::string& meter,
                        const std::optional<std::vector<std::string>>& sources) {
              const py::gil_scoped_release release;
-             return std::make_unique<Machine>(
-                 Places{sysfs, proc, nvml, amd_smi, level_zero, meter}, sources);
+             return std::make_unique<Machine>(Places{sysfs, proc, nvml, amd_smi, level_zero, meter},
+                                              sources);
            }),
            py::kw_only(), py::arg("sysfs") = "/sys", py::arg("proc") = "/proc",
            py::arg("nvml") = "", py::arg("amd_smi") = "", py::arg("level_zero") = "",

@@ -12,7 +12,7 @@ namespace {
 
 constexpr double kAlmostAll = 0.9;  // of a row's time: what must be solved for it to be
 constexpr double kVague = 0.5;      // half-width of what is no resolution
-constexpr double kWeighty = 0.05;  // of a row's energy: a channel that must be fast enough for it
+constexpr double kWeighty = 0.05;   // of a row's energy: a channel that must be fast enough for it
 constexpr size_t kMostSteps = 1'000'000;
 
 double seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
@@ -43,7 +43,8 @@ Estimate settle(const Curve& curve, const RowSum& sum, std::span<const Edge> edg
   Estimate estimate = curve.settle(best, sum.wall_s);
   if (sum.solved == 0) return estimate;
   const double doubt_j = curve.repeats().doubt_j(sum.spent_s);
-  estimate.down_j = std::min(std::hypot(estimate.down_j, doubt_j), std::max(estimate.energy_j, 0.0));
+  estimate.down_j =
+      std::min(std::hypot(estimate.down_j, doubt_j), std::max(estimate.energy_j, 0.0));
   estimate.up_j = std::hypot(estimate.up_j, doubt_j);
   return estimate;
 }
