@@ -402,15 +402,16 @@ def _as_json(answer: Answer) -> dict[str, Any]:
 def _lines(answer: Answer, args: argparse.Namespace) -> Iterator[str]:
     """The answer as text. Equivalents that were asked for are shown, however few there are."""
     from pyprof.export import account
+    from pyprof.export.figure import mass
 
     width = usable_width()
     least = account.LEAST_COUNT if args.equivalents is None else 0.0
     if answer.footprint is not None:
         yield from account.footprint_lines(answer.footprint, width)
     elif answer.kg is not None:
-        yield from account.entry("carbon", account.mass(answer.kg), width)
+        yield from account.entry("carbon", mass(answer.kg), width)
     if answer.per_day_kg is not None:
-        yield from account.entry("per day", account.mass(answer.per_day_kg), width)
+        yield from account.entry("per day", mass(answer.per_day_kg), width)
     parts = (
         account.zone_lines(answer.zones, width) if answer.zones else (),
         account.shift_lines(answer.shifts, width) if answer.shifts else (),
