@@ -110,16 +110,25 @@ def footprint(
     scenario: Scenario | None = None,
     *,
     energy_kwh: Mapping[str, float] | None = None,
+    begun_s: float | None = None,
 ) -> Footprint:
     """The footprint of kWh figures per phase, of a report, or of reports per phase.
 
     A bare mapping's numbers are kilowatt-hours, and so is ``energy_kwh``; a mapping's values may
     also be reports, recordings or lists of them, which then belong to that phase as a whole.
+    ``begun_s`` prices the hours as if the first of it had begun then, seconds of Unix time.
     """
     if (energy is None) == (energy_kwh is None):
         raise UsageError("give the energy once: as the first argument or as energy_kwh")
     parts = _parts(energy if energy_kwh is None else energy_kwh, None)
-    return price(_ledger(parts), scenario or Scenario(), _hours(parts))
+    timed = _hours(parts)
+    if begun_s is not None:
+        from pyprof.carbon.intensity import begun_at
+
+        if timed is None:
+            raise UsageError("a bare figure has no hours that could be moved to another time")
+        timed = begun_at(timed, begun_s)
+    return price(_ledger(parts), scenario or Scenario(), timed)
 
 
 def ledger_of(energy: object) -> Ledger:

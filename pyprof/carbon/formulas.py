@@ -111,23 +111,22 @@ def _overhead(given: Inputs) -> float:
 
 
 def dynamic(given: Inputs) -> float:
-    """Energy of the work itself."""
-    stated = given.get("dynamic_kwh")
-    if stated is None:
-        stated = given.get("energy_kwh")
-    if stated is not None:
-        return stated * _overhead(given)
-    return _estimated_kwh(given) * given.pue
+    """Energy of the work itself, as it is stated: the overhead is no part of it."""
+    for name in ("dynamic_kwh", "energy_kwh"):
+        stated = given.get(name)
+        if stated is not None:
+            return stated
+    return _estimated_kwh(given)
 
 
 def idle(given: Inputs) -> float:
-    """Energy of everything that is on while no work is done."""
-    return given.need("idle_kwh") * _overhead(given)
+    """Energy of everything that is on while no work is done, as it is stated."""
+    return given.need("idle_kwh")
 
 
 def infrastructure(given: Inputs) -> float:
-    """Energy of what surrounds the devices."""
-    return given.need("infrastructure_kwh") * _overhead(given)
+    """Energy of what surrounds the devices, as it is stated."""
+    return given.need("infrastructure_kwh")
 
 
 def rows_sum(given: Inputs) -> float:

@@ -228,6 +228,18 @@ def _stamp(path: str) -> tuple[int, int] | None:
 @lru_cache(maxsize=8)
 def _load_grid(table: str | None, stamp: tuple[int, int] | None) -> Grid:
     """The shipped tables, with a user's rows over them."""
+    if table is None:
+        return _shipped()
+    shipped = _load_grid(None, None)
+    places = dict(shipped.places)
+    spellings = {text: list(codes) for text, codes in shipped.spellings.items()}
+    _merge_user_table(table, places, spellings)
+    gaps = {text: why for text, why in shipped.gaps.items() if text not in spellings}
+    return Grid(places, _frozen(spellings), shipped.covers, gaps)
+
+
+def _shipped() -> Grid:
+    """The shipped tables alone."""
     rows = read_rows(data_path("grid_factors.csv"), GRID_COLUMNS)
     places = _grid_places(rows)
     spellings: dict[str, list[str]] = {}
@@ -238,11 +250,12 @@ def _load_grid(table: str | None, stamp: tuple[int, int] | None) -> Grid:
         places[place.code] = replace(place, alpha3=parent.alpha3 if parent else "")
         _add(spellings, place.code, place.code)
     covers, gaps = _aliases(spellings)
-    if table is not None:
-        _merge_user_table(table, places, spellings)
-        gaps = {text: why for text, why in gaps.items() if text not in spellings}
-    frozen = {text: tuple(dict.fromkeys(codes)) for text, codes in spellings.items()}
-    return Grid(places, frozen, covers, gaps)
+    return Grid(places, _frozen(spellings), covers, gaps)
+
+
+def _frozen(spellings: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """Every code once, under each of its spellings."""
+    return {text: tuple(dict.fromkeys(codes)) for text, codes in spellings.items()}
 
 
 def _grid_places(rows: Iterable[Row]) -> dict[str, Place]:

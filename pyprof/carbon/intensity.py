@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from pyprof.carbon.factor import KINDS, LIFECYCLE, SIGNALS, Factor
-from pyprof.carbon.ledger import Bin
+from pyprof.carbon.ledger import Bin, Timed
 from pyprof.carbon.table import Row, read_rows
 from pyprof.errors import UsageError
 
@@ -109,6 +109,33 @@ class Shift:
     def start_utc(self) -> str:
         """When, in words."""
         return utc_text(self.start_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The same energy as if it had been used ``by_s`` seconds later."""
+
+    timed: Timed
+    by_s: float
+
+    def power_series(
+        self,
+        path: str | None = None,
+        phase: str | None = None,
+        edges_s: Sequence[float] | None = None,
+    ) -> Sequence[Bin]:
+        """The bins at their new time, cut there."""
+        asked = None if edges_s is None else [edge - self.by_s for edge in edges_s]
+        bins = self.timed.power_series(path, phase, asked)
+        return [(start_s + self.by_s, end_s + self.by_s, j) for start_s, end_s, j in bins]
+
+
+def begun_at(timed: Timed, start_s: float) -> Moved:
+    """The same energy as if its run had begun at ``start_s``, seconds of Unix time."""
+    starts = [each[0] for each in timed.power_series()]
+    if not starts:
+        raise UsageError("there is no energy over time that could be moved to another time")
+    return Moved(timed, start_s - min(starts))
 
 
 def weigh(bins: Iterable[Bin], intensity: Intensity) -> Weighted:

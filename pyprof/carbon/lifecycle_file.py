@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pyprof.carbon.bounds import Term, term_from_interval
 from pyprof.carbon.embodied import Holding, read_holding
-from pyprof.carbon.footprint import Footprint, account, price
+from pyprof.carbon.footprint import Footprint, footprint, price
 from pyprof.carbon.ledger import (
     ENERGY_PHASES,
+    Bin,
     Entry,
     Ledger,
     ReportLike,
+    Timed,
+    TimedReport,
     check_phase,
     ledger_from_report,
 )
@@ -120,6 +123,7 @@ class _RowReader:
     ) -> list[PhaseRow]:
         """The rows of a recording: one phase, or those of its own stages."""
         requests = section.number("requests", above=True)
+        days = section.number("days", above=True)
         scenario = self._scenario(section)
         section.finish()
         report = self._open(section, recording)
@@ -129,7 +133,7 @@ class _RowReader:
         for part in phases:
             priced = _price_part(report, part, phase is not None, scenario, section.where)
             rows.append(_row(part, label, priced, _qualities_of(priced), source or recording))
-        return [replace(row, requests=requests) for row in rows]
+        return [replace(row, requests=requests, days=days) for row in rows]
 
     def _open(self, section: Section, recording: str) -> ReportLike:
         """The report of a recording that was not named before."""
@@ -228,28 +232,36 @@ def _price_part(
 ) -> Footprint:
     """The footprint of a whole recording, or of its stages of one phase."""
     try:
-        if scenario.intensity is not None:
-            return _only(account(report, scenario), phase, whole)
-        ledger = ledger_from_report(report, phase if whole else None)
-        return price(ledger if whole else _part(ledger, phase), scenario)
+        if whole:
+            return footprint({phase: report}, scenario)
+        part = _part(ledger_from_report(report), phase)
+        timed = report if isinstance(report, TimedReport) else None
+        hours = None if timed is None else _OfPhase(timed, part.entries)
+        return price(part, scenario, hours)
     except (UsageError, UnknownZoneError) as error:
         raise type(error)(f"{where}: {error}") from None
 
 
-def _only(priced: Footprint, phase: str, whole: bool) -> Footprint:
-    """A footprint reduced to one phase."""
-    if whole or not priced.kg_co2e:
-        return priced
-    kg = priced.by_phase.get(phase)
-    share = (kg or 0.0) / priced.kg_co2e
-    return replace(
-        priced,
-        kg_co2e=kg,
-        energy_kwh=None if priced.energy_kwh is None else priced.energy_kwh * share,
-        low_kg=None if priced.low_kg is None else priced.low_kg * share,
-        high_kg=None if priced.high_kg is None else priced.high_kg * share,
-        by_phase={phase: kg},
-    )
+@dataclass(frozen=True, slots=True)
+class _OfPhase:
+    """When the energy of some rows was used, and of no other."""
+
+    timed: Timed
+    entries: tuple[Entry, ...]
+
+    def power_series(
+        self,
+        path: str | None = None,
+        phase: str | None = None,
+        edges_s: Sequence[float] | None = None,
+    ) -> Sequence[Bin]:
+        """Bins of all these rows, or of one."""
+        return [
+            each
+            for entry in self.entries
+            if path in (None, entry.path)
+            for each in self.timed.power_series(entry.path, entry.phase, edges_s)
+        ]
 
 
 def _part(ledger: Ledger, phase: str) -> Ledger:

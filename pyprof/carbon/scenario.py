@@ -89,7 +89,8 @@ class Scenario:
         for name, (low, high, above) in _NUMBERS.items():
             value = getattr(self, name)
             if value is not None:
-                require_number(value, name, low=low, high=high, above=above)
+                number = require_number(value, name, low=low, high=high, above=above)
+                object.__setattr__(self, name, number)
         check_kind(self.kind)
         if not isinstance(self.energy_includes_pue, bool):
             raise UsageError("energy_includes_pue must be true or false")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 from pyprof.errors import UsageError
 
@@ -42,7 +43,7 @@ def require_number(
 
     ``above`` excludes ``low`` itself, and what can't be told from it.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise UsageError(f"{what} must be a number, not {value!r}")
     try:
         number = float(value)

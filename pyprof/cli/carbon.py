@@ -122,6 +122,7 @@ def add_time(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--provider", metavar="NAME", help="electricity-maps, watttime, uk, entsoe")
     group.add_argument("--provider-zone", metavar="Z", help="the provider's own word for the zone")
     group.add_argument("--provider-url", metavar="URL", help="another address of the provider")
+    group.add_argument("--at", metavar="TIME", help="as if begun then, such as 2026-01-31T13:00Z")
     group.add_argument(
         "--cleanest", action="store_true", help="when the run would have been cleanest"
     )
@@ -209,6 +210,7 @@ def _of_file(path: str, base: Scenario) -> Scenario:
 def _answer(args: argparse.Namespace) -> Answer:
     """Everything that was asked."""
     from pyprof.carbon.footprint import footprint
+    from pyprof.carbon.intensity import parse_utc
 
     _check_inputs(args)
     ids = _ids(args.equivalents)
@@ -217,12 +219,15 @@ def _answer(args: argparse.Namespace) -> Answer:
     recording = None if args.file is None else options.open_recording(args.file)
     report = None if recording is None else recording.energy()
     scenario = scenario_of(args, recording)
-    bins = _bins(report) if args.provider is not None or args.cleanest else []
+    begun_s = None if args.at is None else parse_utc(args.at, "--at")
+    over_time = args.provider is not None or args.cleanest or begun_s is not None
+    bins = _bins(report, begun_s) if over_time else []
     if args.provider is not None:
         scenario = replace(scenario, intensity=_ask(args, bins, scenario))
     energy: Any = _read_kwh(args.kwh) if report is None else report
     zones = () if args.zones is None else tuple(each for each in args.zones.split(",") if each)
-    priced = footprint(energy, scenario) if scenario.has_place or not zones else None
+    wanted = scenario.has_place or not zones
+    priced = footprint(energy, scenario, begun_s=begun_s) if wanted else None
     kind = scenario.kind if priced is None else priced.factors[0].kind
     rows = _compared(energy, scenario, zones, kind, args.factor_table)
     kg, low, high = (
@@ -249,6 +254,8 @@ def _check_inputs(args: argparse.Namespace) -> None:
         raise UsageError("--days must be a number above 0")
     if args.intensity is not None and args.provider is not None:
         raise UsageError("give --intensity or --provider, not both")
+    if args.at is not None and args.intensity is None and args.provider is None:
+        raise UsageError("--at needs --intensity or --provider: an annual factor knows no hours")
     if args.kg is not None:
         for name in (*_FLAGS, "zones", "provider", "format", "embodied", "scenario"):
             if getattr(args, name) is not None:
@@ -336,11 +343,13 @@ def _ask(args: argparse.Namespace, bins: Sequence[Bin], scenario: Scenario) -> I
     return provider.history(zone, start_s - margin_s, end_s + margin_s)
 
 
-def _bins(report: EnergyReport | None) -> Sequence[Bin]:
-    """Energy over time."""
+def _bins(report: EnergyReport | None, begun_s: float | None) -> Sequence[Bin]:
+    """Energy over time, as if begun then."""
+    from pyprof.carbon.intensity import begun_at
+
     if report is None:
         raise UsageError("hours need a recording: a bare figure says nothing about when")
-    bins = report.power_series()
+    bins = (report if begun_s is None else begun_at(report, begun_s)).power_series()
     if not bins:
         raise UsageError("the recording holds no energy over time")
     return bins
@@ -393,15 +402,16 @@ def _as_json(answer: Answer) -> dict[str, Any]:
 def _lines(answer: Answer, args: argparse.Namespace) -> Iterator[str]:
     """The answer as text. Equivalents that were asked for are shown, however few there are."""
     from pyprof.export import account
+    from pyprof.export.figure import mass
 
     width = usable_width()
     least = account.LEAST_COUNT if args.equivalents is None else 0.0
     if answer.footprint is not None:
         yield from account.footprint_lines(answer.footprint, width)
     elif answer.kg is not None:
-        yield from account.entry("carbon", account.mass(answer.kg), width)
+        yield from account.entry("carbon", mass(answer.kg), width)
     if answer.per_day_kg is not None:
-        yield from account.entry("per day", account.mass(answer.per_day_kg), width)
+        yield from account.entry("per day", mass(answer.per_day_kg), width)
     parts = (
         account.zone_lines(answer.zones, width) if answer.zones else (),
         account.shift_lines(answer.shifts, width) if answer.shifts else (),

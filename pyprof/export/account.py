@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pyprof.export.figure import (
-    UNKNOWN,
-    cell,
-    digits,
-    energy_scale,
-    half_width,
-    interval,
-    mass_scale,
-)
+from pyprof.export.figure import cell, energy_scale, mass
 from pyprof.export.lines import wrap
 from pyprof.export.table import Column, draw
 from pyprof.export.terminal import clean
@@ -32,18 +24,6 @@ LEAST_COUNT = 0.1
 def entry(label: str, text: str, width: int) -> list[str]:
     """A label in the margin, and text beside it broken to the width."""
     return wrap(clean(text), f"{label:<{_LABEL_WIDTH}}", " " * _LABEL_WIDTH, width)
-
-
-def mass(kg: float | None, low: float | None = None, high: float | None = None) -> str:
-    """A mass with digits only as far as its interval allows."""
-    if kg is None:
-        return UNKNOWN
-    scale = mass_scale(kg)
-    if low is None or high is None or not half_width(kg, low, high):
-        return f"{digits(kg / scale.size, None)} {scale.unit} CO2e"
-    text = interval(kg, low, high, scale).replace(f" {scale.unit}", f" {scale.unit} CO2e", 1)
-    # The terms of an account are judged as well as sampled: no level of confidence is claimed.
-    return text.replace(" (95 %)", "").replace("95 %: ", "")
 
 
 def footprint_lines(priced: Footprint, width: int) -> Iterator[str]:

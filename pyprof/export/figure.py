@@ -96,6 +96,18 @@ def interval(value: float, low: float | None, high: float | None, scale: Scale) 
     return f"{text} {scale.unit} (95 %: {' to '.join(ends)})"
 
 
+def mass(kg: float | None, low: float | None = None, high: float | None = None) -> str:
+    """A mass with digits only as far as its interval allows."""
+    if kg is None:
+        return UNKNOWN
+    scale = mass_scale(kg)
+    if low is None or high is None or not half_width(kg, low, high):
+        return f"{digits(kg / scale.size, None)} {scale.unit} CO2e"
+    text = interval(kg, low, high, scale).replace(f" {scale.unit}", f" {scale.unit} CO2e", 1)
+    # The terms of an account are judged as well as sampled: no level of confidence is claimed.
+    return text.replace(" (95 %)", "").replace("95 %: ", "")
+
+
 def _is_even(value: float, low: float, high: float) -> bool:
     """Whether both sides of an interval are alike, give or take a tenth."""
     below, above = value - low, high - value

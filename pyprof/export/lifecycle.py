@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pyprof.export.account import entry, equivalent_lines, mass
-from pyprof.export.figure import count, digits, mass_scale, percent
+from pyprof.export.account import entry, equivalent_lines
+from pyprof.export.figure import count, digits, mass, mass_scale, percent
 from pyprof.export.lines import wrap
 from pyprof.export.table import Column, draw
 from pyprof.export.terminal import clean

@@ -167,8 +167,7 @@ def _carbon(report: EnergyReport, page: Page, kind: str, pue: float | None) -> l
     kg = footprint["kg_co2e"]
     if kg is None:
         return labelled("Carbon", "not known, because the energy is not", page)
-    low, high = footprint["low_kg"], footprint["high_kg"]
-    text = figure.interval(kg, low, high, figure.mass_scale(kg)).replace(" (", "CO2e (", 1)
+    text = figure.mass(kg, footprint["low_kg"], footprint["high_kg"])
     lines = labelled("Carbon", paint(text, "bold", page.colour), page)
     for factor in footprint["factors"]:
         lines += labelled("", _factor(factor), page)
@@ -225,7 +224,7 @@ def _elsewhere(report: EnergyReport, page: Page, kind: str, pue: float | None) -
     overhead = "without facility overhead" if pue is None else f"with PUE {pue:g}"
     return [
         *labelled("Carbon", "no zone is set, so no footprint is given", page),
-        *labelled("", f"it would be, in {scale.unit}CO2e {overhead}: {would_be}", page),
+        *labelled("", f"it would be, in {scale.unit} CO2e {overhead}: {would_be}", page),
         *labelled(
             "",
             'set one: --zone FR, PYPROF_ZONE=FR, or [tool.pyprof] zone = "FR" in pyproject.toml',

@@ -80,6 +80,21 @@ def test_a_measured_idle_row_and_a_pue_are_not_both_applied() -> None:
     assert figure("total_t", **rows, pue=1.0) == figure("total_t", **rows)
     with pytest.raises(UsageError, match="both describe the overhead"):
         figure("total_t", **rows, pue=1.2)
+    # Each part by itself is what it is.
+    assert figure("dynamic_t", **rows, pue=1.2) == pytest.approx(24.692, rel=1e-3)
+    assert figure("idle_t", **rows, pue=1.2) == pytest.approx(14.629, rel=1e-3)
+
+
+def test_the_overhead_is_in_the_energy_and_no_part_of_the_work() -> None:
+    for inputs in (
+        {"dynamic_kwh": 433196},
+        {"energy_kwh": 433196},
+        {"gpu_hours": 1082990, "gpu_watts": 400},
+    ):
+        given = {**inputs, "pue": 1.2, "factor_g_per_kwh": 57}
+        assert figure("dynamic_t", **given) == pytest.approx(24.692, rel=1e-4)
+        assert figure("it_operational_t", **given) == pytest.approx(24.692, rel=1e-4)
+        assert figure("operational_t", **given) == pytest.approx(29.631, rel=1e-4)
 
 
 def test_reserved_hours_bear_the_manufacturing_and_used_hours_the_energy() -> None:

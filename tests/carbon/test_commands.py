@@ -205,6 +205,19 @@ def test_when_it_would_have_been_cleanest(pyprof, recording) -> None:
     assert "dirtiest    1.200 kg CO2e if begun 1970-01-01T06:00Z" in out
 
 
+def test_a_recording_is_priced_as_if_it_had_been_at_another_hour(pyprof, recording) -> None:
+    for start, kg in (("1970-01-01T02:00Z", 0.2), ("1970-01-01T06:00Z", 0.8), ("1800", 0.4)):
+        words = ("--intensity", "grid.csv", "--at", start, "--json")
+        block = json.loads(pyprof("carbon", recording, *words)[1])["footprint"]
+        assert block["kg_co2e"] == pytest.approx(kg)
+    with pytest.raises(UsageError, match="--at needs --intensity or --provider"):
+        pyprof("carbon", recording, "--zone", "FR", "--at", "1970-01-01T02:00Z")
+    with pytest.raises(UsageError, match="--at: not a time"):
+        pyprof("carbon", recording, "--intensity", "grid.csv", "--at", "noon")
+    with pytest.raises(UsageError, match=r"no value for 100\.0% of the energy"):
+        pyprof("carbon", recording, "--intensity", "grid.csv", "--at", "2026-01-01T00:00Z")
+
+
 def test_the_cleanest_hour_needs_hours(pyprof, recording) -> None:
     with pytest.raises(UsageError, match="--cleanest needs --intensity or --provider"):
         pyprof("carbon", recording, "--zone", "FR", "--cleanest")

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -90,6 +91,15 @@ def test_a_channel_of_unknown_tolerance_is_not_taken_as_exact_in_words() -> None
     report = make_report([("", "training", 10.0)], [make_channel("gpu0", 10.0)])
     notes = account(report, Scenario(factor_g_per_kwh=100)).notes
     assert any("tolerance" in note and "gpu0" in note for note in notes)
+
+
+def test_any_real_number_will_do() -> None:
+    scenario = Scenario(factor_g_per_kwh=Fraction(57), pue=Fraction(3, 2))
+    priced = footprint({"training": Fraction(1000)}, scenario)
+    assert json.loads(json.dumps(priced.to_dict()))["kg_co2e"] == 85.5
+    for wrong in ("57", True, None, 1j, [], float("nan"), float("inf"), -1, 10**400):
+        with pytest.raises(UsageError):
+            footprint({"training": wrong}, scenario)
 
 
 def test_pue_is_applied_once_and_left_out_when_not_given() -> None:
@@ -235,6 +245,8 @@ class Refuse:
             raise ImportError(f"{name} is not here")
 
 sys.meta_path.insert(0, Refuse())
+import socket
+socket.socket = socket.create_connection = socket.getaddrinfo = None  # nobody may call
 from pyprof.cli import main
 sys.exit(main(sys.argv[1:]))
 """

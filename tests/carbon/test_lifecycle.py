@@ -152,11 +152,28 @@ def test_a_recording_in_a_life_cycle_can_be_priced_by_the_hour(tmp_path) -> None
             return late if path == "serve" else early if path is not None else early + late
 
     cycle = life_cycle_from(
-        {"scenario": {"intensity": "grid.csv"}, "phase": [{"recording": "run.pyprof"}]},
+        {
+            "scenario": {"intensity": "grid.csv", "market_g_per_kwh": 10},
+            "phase": [{"recording": "run.pyprof", "requests": 1000, "days": 2}],
+        },
         str(tmp_path / "m.toml"),
         lambda path: Timed(),
     )
     assert cycle.by_phase == {"training": pytest.approx(0.3), "deployment": pytest.approx(0.5)}
+    # Each row has its own share of everything, and none has the whole of it.
+    assert cycle.market_kg == pytest.approx(4 * 0.01)
+    assert [row.energy_kwh for row in cycle.rows] == pytest.approx([3, 1])
+    assert cycle.use.wh_per_request == pytest.approx(1)
+    assert cycle.deployment_kg_per_day == pytest.approx(0.25)
+    whole = life_cycle_from(
+        {
+            "scenario": {"intensity": "grid.csv"},
+            "phase": [{"recording": "run.pyprof", "phase": "development"}],
+        },
+        str(tmp_path / "m.toml"),
+        lambda path: Timed(),
+    )
+    assert whole.by_phase == {"development": pytest.approx(0.8)}
 
 
 def test_a_recording_can_be_given_a_phase_as_a_whole() -> None:

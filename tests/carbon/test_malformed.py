@@ -13,6 +13,7 @@ from pyprof.carbon.lifecycle_file import life_cycle_from
 from pyprof.carbon.scenario import read_scenario
 from pyprof.carbon.table import data_path
 from pyprof.carbon.toml import parse_toml, read_toml
+from pyprof.cli import main
 from pyprof.errors import PyprofError
 
 SCENARIO = (
@@ -109,6 +110,32 @@ def test_malformed_files_are_one_clear_sentence_each(tmp_path, kind: str) -> Non
             assert len(said) < 600
             assert all(char.isprintable() for char in said), repr(said)
     assert refused >= 120
+
+
+COMMANDS = {
+    "scenario": "carbon --kwh 1 --scenario",
+    "table": "carbon --kwh 1 --zone ZZ --kind direct --factor-table",
+    "life cycle": "lifecycle",
+    "cases": "lifecycle --json",
+}
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_the_command_says_it_in_one_line_and_by_its_status(tmp_path, capsys, kind: str) -> None:
+    original, words = KINDS[kind][0](), COMMANDS[kind].split()
+    draw = random.Random(f"command {kind}")
+    path = tmp_path / "file"
+    refused = 0
+    for _ in range(40):
+        path.write_bytes(break_text(original, draw))
+        status = main([*words, str(path)])
+        out, said = capsys.readouterr()
+        assert status in (0, 1, 2, 3, 4)
+        assert said.count("\n") == (status > 1), said
+        assert "fault of pyprof" not in said
+        assert bool(out) == (status < 2)
+        refused += status > 1
+    assert refused >= 15
 
 
 @pytest.mark.parametrize("value", ["1e308", "1e-320", "9007199254740993000000000000000000"])

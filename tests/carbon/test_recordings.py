@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ import pyprof
 from pyprof.carbon import Scenario, footprint, grid
 from pyprof.carbon.table import data_path
 from pyprof.errors import PyprofError, UsageError
+from pyprof.layout import row_crc
 
 DAY_S = 4.0
 HIGH_W, LOW_W = 300.0, 100.0
@@ -168,15 +170,33 @@ def test_carbon_takes_what_is_kept_too(signals: str, tmp_path: Path, capsys, mon
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"resolution": {}}', '{"zone": 5}', "[" * 99999])
 def test_a_broken_kept_factor_is_one_sentence(signals: str, tmp_path: Path, text: str) -> None:
-    out = tmp_path / "run.pyprof"
-    with pyprof.Profiler(out=out, zone="FR", simulate=signals):
-        time.sleep(0.2)
-    with sqlite3.connect(out) as connection:
-        connection.execute("UPDATE meta SET value=? WHERE key='scenario'", (text,))
-    connection.close()
+    out = record_france(tmp_path, signals)
+    rewrite_kept(out, text, row_crc(("scenario", text)))
     with pytest.raises(PyprofError, match="kept with the recording"):
         pyprof.load(out).report()
     assert pyprof.load(out).report(zone="FR").footprint is not None
+
+
+def test_a_damaged_kept_factor_is_named_and_prices_nothing(signals: str, tmp_path: Path) -> None:
+    out = record_france(tmp_path, signals)
+    rewrite_kept(out, '{"zone": "PL"}', 1)
+    report = pyprof.load(out).report()
+    assert report.footprint is None
+    assert any("damaged rows of the table meta" in event.text for event in report.events)
+
+
+def record_france(folder: Path, signals: str) -> Path:
+    out = folder / "run.pyprof"
+    with pyprof.Profiler(out=out, zone="FR", simulate=signals):
+        time.sleep(0.2)
+    return out
+
+
+def rewrite_kept(path: Path, text: str, crc: int) -> None:
+    with sqlite3.connect(path) as connection:
+        change = "UPDATE meta SET value=?, crc=? WHERE key='scenario'"
+        connection.execute(change, (text, crc))
+    connection.close()
 
 
 def test_the_anti_phase_day_misses_mean_times_mean_by_the_analytic_amount(
@@ -216,6 +236,22 @@ def test_energy_over_time_adds_up_to_the_report(day: Path) -> None:
     for row in report.stage_rows:
         own = math.fsum(each[2] for each in report.power_series(row.path, row.phase))
         assert own == pytest.approx(row.self_energy_j, rel=1e-6, abs=1e-6)
+
+
+def test_energy_over_time_adds_up_wherever_it_is_cut(day: Path) -> None:
+    """Cuts within an update of the sensor, at marks, before and after the run."""
+    report = pyprof.load(day).report()
+    start_s = start_of(report)
+    edges = [start_s - 5, start_s + DAY_S / 2, start_s + 99]
+    edges += [start_s + 0.0037 * i + 0.001 * (i % 7) for i in range(900)]
+    bins = report.power_series(edges_s=edges)
+    assert len(bins) > 900
+    assert all(before[1] == after[0] for before, after in pairwise(bins))
+    assert all(each[2] >= -1e-9 for each in bins)
+    assert math.fsum(each[2] for each in bins) == pytest.approx(report.energy_j, rel=1e-9)
+    for row in report.stage_rows:
+        own = math.fsum(each[2] for each in report.power_series(row.path, row.phase, edges))
+        assert own == pytest.approx(row.self_energy_j, rel=1e-9, abs=1e-9)
 
 
 def test_recordings_per_phase_are_priced_over_time(day: Path, tmp_path: Path) -> None:
