@@ -13,6 +13,7 @@ from pyprof.errors import SamplerError, UsageError
 from pyprof.visible import Gpu, owned_gpus
 
 if TYPE_CHECKING:
+    from pyprof.bmc import Feed
     from pyprof.driver import Driver
     from pyprof.simulate import Signal
 
@@ -27,6 +28,7 @@ except ImportError as error:
 MODELLED = "modelled"
 REPLAY = "replay"
 _NVML = "nvml"
+_METER = "meter"
 
 # The native source multiplies the driver's power limit with this to get the plausible limit.
 _PLAUSIBLE_OVER_LIMIT = 1.5
@@ -52,7 +54,7 @@ class Look:
     level_zero: str | None = None
     """Level Zero's loader, None: the system's."""
     meter: str | None = None
-    """Pipe, serial line or file of an external meter."""
+    """Pipe, serial line or file of an external meter; ``dcmi:[DEVICE]`` or ``redfish:URL``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,37 @@ def _check_source(name: str) -> None:
     raise UsageError(f"unknown source '{name}': {hint}{', '.join(known)}")
 
 
+class _Meter:
+    """Where an external meter's lines are read. A controller's are written by a thread of ours."""
+
+    def __init__(self, place: str | None) -> None:
+        self.path = place or ""
+        self.refused: Source | None = None
+        self._feed: Feed | None = None
+        self._name = ""
+        if place is None:
+            return
+        from pyprof import bmc
+
+        if place.startswith(bmc.PREFIXES):
+            try:
+                controller = bmc.connect(place)
+                self._feed, self._name = bmc.Feed(controller), controller.name
+            except bmc.BmcError as error:
+                self.refused = Source(_METER, False, str(error), error.remedy or None)
+        if place.startswith(bmc.PREFIXES):
+            self.path = self._feed.path if self._feed else ""
+
+    def hand_over(self, hardware: _native.Hardware) -> None:
+        """The source has opened its end."""
+        if self._feed is None:
+            return
+        self._feed.hand_over()
+        for channel in hardware.channels:
+            if channel.source == _METER:
+                hardware.adopt(channel.replace(device=self._name))
+
+
 class _Survey:
     """One look at the machine, source after source."""
 
@@ -119,15 +152,17 @@ class _Survey:
         self._look = look
         self._wanted = wanted
         hardware_names = [name for name in wanted if name not in (MODELLED, REPLAY)]
+        meter = _Meter(look.meter if _METER in wanted else None)
         self._hardware = _native.Hardware(
             sysfs=look.sysfs,
             proc=look.proc,
             nvml=look.nvml or "",
             amd_smi=look.amd_smi or "",
             level_zero=look.level_zero or "",
-            meter=look.meter or "",
+            meter=meter.path,
             sources=hardware_names,
         )
+        meter.hand_over(self._hardware)
         self._unmeasured: list[_native.Channel] = []
         self._sources: list[Source] = []
         self._notes: list[str] = []
@@ -138,7 +173,10 @@ class _Survey:
             self._notes.extend(found.notes)
             remedy = found.remedy or None
             remedy = around.remedy(remedy) if around else remedy
-            self._sources.append(Source(found.name, found.available, found.reason or None, remedy))
+            source = Source(found.name, found.available, found.reason or None, remedy)
+            self._sources.append(
+                meter.refused if found.name == _METER and meter.refused else source
+            )
         everything = (*self._hardware.channels, *self._unmeasured)
         self._driver_lists_gpus = bool(self._nvml_channels(everything))
 

@@ -195,7 +195,9 @@ class Profiler:
             sources=self._sources,
             model=self._model,
             simulate=self._simulate,
-            **settings.other_places(),
+            amd_smi=settings.default_place("PYPROF_AMDSMI"),
+            level_zero=settings.default_place("PYPROF_ZES"),
+            meter=settings.default_place("PYPROF_METER"),
         )
         kept = _kept(self._zone, self._pue)
         self._keeps = kept is not None

@@ -58,8 +58,7 @@ def _read_project(path: Path) -> Project:
     return Project(path, table if isinstance(table, dict) else {})
 
 
-_OTHER_PLACES = {"amd_smi": "PYPROF_AMDSMI", "level_zero": "PYPROF_ZES", "meter": "PYPROF_METER"}
-PLACES = ("PYPROF_SYSFS", "PYPROF_NVML", *_OTHER_PLACES.values())
+PLACES = ("PYPROF_SYSFS", "PYPROF_NVML", "PYPROF_AMDSMI", "PYPROF_ZES", "PYPROF_METER")
 """Variables that say where sensors are looked for."""
 
 
@@ -103,6 +102,6 @@ def default_nvml() -> str | None:
     return os.environ.get("PYPROF_NVML") or None
 
 
-def other_places() -> dict[str, str | None]:
-    """What the environment says of further sensors, by the name of the field of ``Look``."""
-    return {field: os.environ.get(name) or None for field, name in _OTHER_PLACES.items()}
+def default_place(variable: str) -> str | None:
+    """What one of ``PLACES`` says, None if it is not set."""
+    return os.environ.get(variable) or None

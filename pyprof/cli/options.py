@@ -58,7 +58,11 @@ def add_hardware(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-model", action="store_true", help="leave unmeasured what is unread")
     group.add_argument("--sysfs", metavar="DIR", help="stands for /sys (PYPROF_SYSFS)")
     group.add_argument("--nvml", metavar="FILE", help="the NVML library (PYPROF_NVML)")
-    group.add_argument("--meter", metavar="FILE", help="an external meter's lines (PYPROF_METER)")
+    group.add_argument(
+        "--meter",
+        metavar="PLACE",
+        help="lines of an external meter, or dcmi:, redfish:URL (PYPROF_METER)",
+    )
     group.add_argument("--simulate", metavar="FILE.toml", help="simulated signals as sensors")
 
 
@@ -116,15 +120,15 @@ def look(args: argparse.Namespace) -> Look:
     from pyprof.hardware import Look
 
     names = args.sources
-    others = settings.other_places()
-    others["meter"] = args.meter or others["meter"]
     return Look(
         sysfs=args.sysfs or settings.default_sysfs(),
         nvml=args.nvml or settings.default_nvml(),
         sources=None if names is None else tuple(each for each in names.split(",") if each),
         model=not args.no_model,
         simulate=args.simulate,
-        **others,
+        amd_smi=settings.default_place("PYPROF_AMDSMI"),
+        level_zero=settings.default_place("PYPROF_ZES"),
+        meter=args.meter or settings.default_place("PYPROF_METER"),
     )
 
 
