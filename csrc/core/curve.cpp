@@ -25,7 +25,7 @@ constexpr double kStepU = 0.2;
 constexpr double kMatchedU = 0.05;    // the same where a stage's mark is the step
 constexpr double kMatchedBlur = 1.3;  // the powers beside it are known through brackets, too
 constexpr double kCoarseU = 4;        // the least of these, x (bracket / interval)^1.5
-constexpr double kRepeatedU = 0.05;  // of the highest power of states that were solved
+constexpr double kRepeatedU = 0.05;   // of the highest power of states that were solved
 constexpr double kMixedU = 3.2;
 constexpr double kMixedLeast = 0.1;
 constexpr double kBlurU = 1.1;         // two ends' brackets, each with any place as good, to 95 %
@@ -48,6 +48,11 @@ double squared(double x) { return x * x; }
 
 }  // namespace
 
+const char* cause_name(Cause cause) {
+  constexpr const char* kNames[] = {"edges", "quantum", "gaps", "window", "repeats", "model"};
+  return kNames[cause];
+}
+
 double Shape::at(double into_s) const {
   if (into_s <= 0) return 0;
   if (into_s >= width_s) return energy_j;
@@ -68,8 +73,8 @@ double Shape::at(double into_s) const {
 
 Curve::Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns, int64_t end_ns,
              std::span<const int64_t> marks, std::span<const Roll> rolls)
-    : track_(std::make_unique<Track>(
-          make_track(channel, std::move(frames), rolls, start_ns, end_ns))),
+    : track_(
+          std::make_unique<Track>(make_track(channel, std::move(frames), rolls, start_ns, end_ns))),
       repeats_(std::make_unique<Repeats>()),
       marks_(marks),
       start_ns_(start_ns),
@@ -301,7 +306,8 @@ static bool covered(const Repeats& repeats, size_t interval) {
   return interval < repeats.covers.size() && repeats.covers[interval];
 }
 
-// The powers of the states that were solved, and for states that were not what is left of the energy.
+// The powers of the states that were solved, and for states that were not what is left of the
+// energy.
 void Curve::repeat(Shape& shape) const {
   shape.kind = Shape::Class::kRepeated;
   const auto lag_ns = static_cast<int64_t>(std::llround(repeats_->fit.lag_s * 1e9));
@@ -315,7 +321,8 @@ void Curve::repeat(Shape& shape) const {
         std::clamp(seconds(marks_[slice + 1] + lag_ns - shape.start_ns), at_s, shape.width_s);
     const uint32_t place = repeats_->place_of[states_->of[slice]];
     const double power_w = place == Repeats::kNone ? kUnknown : repeats_->fit.power_w[place];
-    (std::isnan(power_w) ? unknown_s : known_j) += (to_s - at_s) * (std::isnan(power_w) ? 1 : power_w);
+    (std::isnan(power_w) ? unknown_s : known_j) +=
+        (to_s - at_s) * (std::isnan(power_w) ? 1 : power_w);
     powers.push_back(power_w);
     shape.corners.push_back({to_s, 0});
     at_s = to_s;
@@ -573,6 +580,7 @@ Stretch Curve::stretch(const Edge& from, const Edge& to, double duration_s) cons
   const bool hard = duration_s < kShort * seconds(std::max(track.period_ns, track.interval_ns));
   const double blur = double{from.blur_j} + to.blur_j;
   const double quantum_j = track.step_w * duration_s;  // a reading's own, all to one side
+  result.quantum_j = quantum_j + std::sqrt(2.0) * track.quantum_j;
   if (!hard) {
     const double blur_j = same ? blur : std::hypot(from.blur_j, to.blur_j);
     result.down_j = std::hypot(double{to.down_j} + from.up_j, blur_j) + quantum_j;
@@ -604,7 +612,16 @@ Estimate Curve::settle(const Stretch& sum, double duration_s) const {
   // A limit that the energy itself exceeds is not the device's.
   const double room_j = track_->limit_w * duration_s - sum.energy_j;
   if (room_j > 0) up = std::min(up, room_j);
-  return {sum.energy_j, std::clamp(down, 0.0, std::max(sum.energy_j, 0.0)), std::max(up, 0.0)};
+  Estimate estimate{sum.energy_j, std::clamp(down, 0.0, std::max(sum.energy_j, 0.0)),
+                    std::max(up, 0.0)};
+  const double edges_j = (sum.down_j + sum.up_j) / 2;
+  const bool averages = track_->window_ns > track_->period_ns;
+  estimate.causes[kQuantum] = std::min(sum.quantum_j, edges_j);
+  estimate.causes[averages ? kWindow : kEdges] =
+      std::sqrt(squared(edges_j) - squared(estimate.causes[kQuantum]));
+  if (!averages) estimate.causes[kWindow] = unseen_j;
+  estimate.causes[kGaps] = std::max(up - std::hypot(sum.up_j, unseen_j), 0.0) / 2;
+  return estimate;
 }
 
 Estimate Curve::between(int64_t from_ns, int64_t to_ns) const {

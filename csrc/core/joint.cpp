@@ -35,7 +35,7 @@ class Solver {
 
   struct Result {
     std::vector<double> power_w, drift;
-    Matrix information;  // A' M^-1 A
+    Matrix information;     // A' M^-1 A
     double likelihood = 0;  // twice the negative logarithm
     double chi2 = 1;        // per degree of freedom
     double noise_j2 = 0, noise_share = 0;
@@ -95,9 +95,9 @@ void Solver::find_stamp_powers(double lag_s, double share, std::span<const doubl
   };
   for (size_t k = 0; k < n_; ++k) {
     const Reading& reading = readings_[k];
-    power_start_w_[k] =
-        reading.follows ? power_end_w_[k - 1]
-                        : around(reading.start_s + shift_start_s_[k], reading.half_start_s);
+    power_start_w_[k] = reading.follows
+                            ? power_end_w_[k - 1]
+                            : around(reading.start_s + shift_start_s_[k], reading.half_start_s);
     power_end_w_[k] = around(reading.end_s + shift_end_s_[k], reading.half_end_s);
   }
 }
@@ -303,8 +303,8 @@ JointFit fit_joint(const Timetable& timetable, std::span<const Reading> readings
     likelihoods.push_back(result.sound ? result.likelihood
                                        : std::numeric_limits<double>::infinity());
   }
-  const auto least = static_cast<size_t>(
-      std::min_element(likelihoods.begin(), likelihoods.end()) - likelihoods.begin());
+  const auto least = static_cast<size_t>(std::min_element(likelihoods.begin(), likelihoods.end()) -
+                                         likelihoods.begin());
   if (least > 0 && least + 1 < lags.size() && std::isfinite(likelihoods[least - 1]) &&
       std::isfinite(likelihoods[least + 1])) {
     const double before = likelihoods[least - 1], at = likelihoods[least],

@@ -36,7 +36,7 @@ struct Reading {
 };
 
 struct JointFit {
-  std::string refusal;  // why there is no answer; empty if there is one
+  std::string refusal;                // why there is no answer; empty if there is one
   std::vector<double> power_w;        // of each state
   std::vector<double> covariance_w2;  // states x states, of the powers
   double lag_s = 0, lag_error_s = 0;  // power follows the timetable; standard error
@@ -45,7 +45,6 @@ struct JointFit {
   double information = 0, condition = 0;  // of the design; see the limits in joint.cpp
 };
 
-JointFit fit_joint(const Timetable& timetable, std::span<const Reading> readings,
-                   double quantum_j);
+JointFit fit_joint(const Timetable& timetable, std::span<const Reading> readings, double quantum_j);
 
 }  // namespace pyprof

@@ -10,8 +10,8 @@
 namespace pyprof {
 namespace {
 
-constexpr uint32_t kOften = 20;         // slices of a state, from which on it repeats
-constexpr double kShort = 2;            // updates: longer slices are seen one by one
+constexpr uint32_t kOften = 20;  // slices of a state, from which on it repeats
+constexpr double kShort = 2;     // updates: longer slices are seen one by one
 constexpr size_t kMostStates = 16;
 constexpr size_t kFewReadings = 30, kReadingsPerState = 8;
 constexpr size_t kBlocks = 16, kBlock = 256;  // readings that are fitted, of longer runs
@@ -65,9 +65,9 @@ class Finder {
   const std::span<const int64_t> times_ns_;
   const States& states_;
   double shortest_s_ = 0;
-  std::vector<size_t> chosen_;  // intervals, sorted
+  std::vector<size_t> chosen_;            // intervals, sorted
   std::vector<double> shift_s_, half_s_;  // of each knot
-  bool steady_ = false;  // the stamps are those of a line through them
+  bool steady_ = false;                   // the stamps are those of a line through them
   Repeats result_;
 };
 
@@ -227,9 +227,10 @@ Repeats Finder::find() {
   cover();
   char text[200];
   if (result_.fit.lag_s != 0) {
-    std::snprintf(text, sizeof text,
-                  "power follows the marks of short stages by %.1f ms (+- %.1f): taken into account",
-                  1e3 * result_.fit.lag_s, 2e3 * result_.fit.lag_error_s);
+    std::snprintf(
+        text, sizeof text,
+        "power follows the marks of short stages by %.1f ms (+- %.1f): taken into account",
+        1e3 * result_.fit.lag_s, 2e3 * result_.fit.lag_error_s);
     result_.words = text;
   }
   if (result_.fit.noise_share > kNoiseShare) {
@@ -277,8 +278,7 @@ double Repeats::doubt_j(std::span<const double> spent_s) const {
   return kSigmas * std::sqrt(std::max(variance, 0.0));
 }
 
-Repeats solve_repeats(const Track& track, std::span<const int64_t> times_ns,
-                      const States& states) {
+Repeats solve_repeats(const Track& track, std::span<const int64_t> times_ns, const States& states) {
   return Finder(track, times_ns, states).find();
 }
 

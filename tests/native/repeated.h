@@ -19,11 +19,11 @@ struct LoopStage {
 struct Loop {
   std::vector<LoopStage> stages = {{"a", 5.3e-3, 620}, {"b", 12.1e-3, 250}, {"c", 3.4e-3, 90}};
   size_t iterations = 1000;
-  double vary = 0.05;    // of each length: uniform
-  double noise = 0;      // of each power: normal
-  double lag_s = 0;      // the power follows the marks
-  double dither_s = 0;   // before each iteration: uniform up to this, at 60 W
-  double period_s = 0;   // > 0: the lengths are scaled to this sum
+  double vary = 0.05;   // of each length: uniform
+  double noise = 0;     // of each power: normal
+  double lag_s = 0;     // the power follows the marks
+  double dither_s = 0;  // before each iteration: uniform up to this, at 60 W
+  double period_s = 0;  // > 0: the lengths are scaled to this sum
 };
 
 struct LoopRun {

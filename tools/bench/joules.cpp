@@ -387,8 +387,8 @@ void loop(const LoopCase& chosen) {
     std::snprintf(sensor, sizeof sensor, "%g ms, +-%.2g ms", chosen.period_s * 1e3,
                   chosen.bracket_s * 500);
     std::snprintf(length, sizeof length, "%s %s", chosen.name, chosen.loop.stages[k].name);
-    print_row(sensor, length, chosen.loop.stages[k].length_s, std::to_string(chosen.loop.iterations),
-              scores[k], goal);
+    print_row(sensor, length, chosen.loop.stages[k].length_s,
+              std::to_string(chosen.loop.iterations), scores[k], goal);
   }
   std::printf("%28s not told apart in %d of %d runs", "", refused, runs);
   ++judged;
