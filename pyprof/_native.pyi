@@ -298,7 +298,9 @@ class Account:
     def solve(self) -> dict[str, Any]:
         """Keys: energy_j, low_j, high_j, channels (list of dict or None), stages (list of dict with
         path, phase, count, processes, duration_s, wall_s, energy_j, low_j, high_j, self_energy_j,
-        channels_j (list of float or None), unresolved (list of index), cut), events (list of
+        channels_j (list of float or None), unresolved (list of index), solved (list of dict with
+        channel index, energy_j, low_j, high_j, mean_w, iterations, lag_s), bound (dict of cause:
+        half-width, joules; channels have it too), cut), events (list of
         (channel index, t_ns, kind, count, text)), damaged_bytes. Unknown numbers are None."""
     def series(self, from_ns: int, to_ns: int, steps: int) -> list[list[float | None]]: ...
     def own(self, times_ns: Sequence[int]) -> list[tuple[str, str, list[float | None]]]:

@@ -87,6 +87,23 @@ class Channel:
     source: str = ""
     reason: str | None = None
     update_spread_s: float | None = None
+    bound: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """A stage whose entries a channel sees only together, solved from all of them at once.
+
+    ``mean_w`` is over ``iterations`` entries; power follows the marks by ``lag_s`` seconds.
+    """
+
+    channel: str
+    energy_j: float
+    low_j: float
+    high_j: float
+    mean_w: float
+    iterations: int
+    lag_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +125,10 @@ class Stage:
     by_quality: Mapping[str, float]
     channels: Mapping[str, float | None]
     cut: bool = False
+    #: Channels on which the stage is known from its repeats alone.
+    solved: tuple[Solved, ...] = ()
+    #: Half-widths of the interval's causes, joules: edges, quantum, gaps, window, repeats, model.
+    bound: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +141,7 @@ class Total:
     by_quality: Mapping[str, float]
     by_domain: Mapping[str, float]
     unmeasured: tuple[str, ...]
+    bound: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def energy_kwh(self) -> float | None:

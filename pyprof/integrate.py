@@ -8,7 +8,17 @@ from typing import Any
 
 import pyprof
 from pyprof import _native, host
-from pyprof.energy import Channel, EnergyReport, Event, Overhead, Run, SourceCost, Stage, Total
+from pyprof.energy import (
+    Channel,
+    EnergyReport,
+    Event,
+    Overhead,
+    Run,
+    Solved,
+    SourceCost,
+    Stage,
+    Total,
+)
 from pyprof.errors import RecordingError
 from pyprof.layout import Incident
 from pyprof.recording import Recording
@@ -113,6 +123,7 @@ def _channels(
             source=channel.source,
             reason=channel.reason or None,
             update_spread_s=recording.stats.get(f"channels/{index}/update_spread_s"),
+            bound=given.get("bound", {}),
         )
 
 
@@ -135,6 +146,11 @@ def _stage(row: Mapping[str, Any], channels: Sequence[Channel]) -> Stage:
         by_quality=_sums((c.quality, joules[c.id]) for c in channels if c.counted),
         channels=joules,
         cut=row["cut"],
+        solved=tuple(
+            Solved(**{**solved, "channel": channels[solved["channel"]].id})
+            for solved in row["solved"]
+        ),
+        bound=row["bound"],
     )
 
 
@@ -147,6 +163,7 @@ def _total(solved: Mapping[str, Any], channels: Sequence[Channel]) -> Total:
         by_quality=_sums((channel.quality, channel.energy_j) for channel in counted),
         by_domain=_sums((channel.domain, channel.energy_j) for channel in counted),
         unmeasured=tuple(channel.id for channel in counted if channel.energy_j is None),
+        bound=solved["stages"][0]["bound"],
     )
 
 

@@ -499,6 +499,30 @@ void add_rolls(Account& account, uint32_t channel, const std::vector<RollRow>& g
   account.add_rolls(channel, std::move(rolls));
 }
 
+py::dict bound_dict(const Causes& causes) {
+  py::dict out;
+  for (size_t i = 0; i < kCauses; ++i) {
+    if (causes[i] > 0) out[cause_name(static_cast<Cause>(i))] = causes[i];
+  }
+  return out;
+}
+
+py::list solved_list(const StageResult& stage) {
+  py::list out;
+  for (const SolvedResult& solved : stage.solved) {
+    py::dict row;
+    row["channel"] = solved.channel;
+    row["energy_j"] = number(solved.energy_j);
+    row["low_j"] = number(solved.low_j);
+    row["high_j"] = number(solved.high_j);
+    row["mean_w"] = number(solved.mean_w);
+    row["iterations"] = solved.iterations;
+    row["lag_s"] = number(solved.lag_s);
+    out.append(row);
+  }
+  return out;
+}
+
 py::object channel_dict(const ChannelResult& channel) {
   if (!channel.known) return py::none();
   py::dict out;
@@ -509,6 +533,7 @@ py::object channel_dict(const ChannelResult& channel) {
   out["peak_w"] = number(channel.peak_w);
   out["coverage"] = number(channel.coverage);
   out["update_period_s"] = number(channel.update_period_s);
+  out["bound"] = bound_dict(channel.bound);
   return std::move(out);
 }
 
@@ -533,6 +558,8 @@ py::dict stage_dict(const StageResult& stage) {
   out["self_energy_j"] = number(stage.self_energy_j);
   out["channels_j"] = channels;
   out["unresolved"] = stage.unresolved;
+  out["solved"] = solved_list(stage);
+  out["bound"] = bound_dict(stage.bound);
   out["cut"] = stage.cut;
   return out;
 }

@@ -46,6 +46,7 @@ Estimate settle(const Curve& curve, const RowSum& sum, std::span<const Edge> edg
   estimate.down_j =
       std::min(std::hypot(estimate.down_j, doubt_j), std::max(estimate.energy_j, 0.0));
   estimate.up_j = std::hypot(estimate.up_j, doubt_j);
+  estimate.causes[kRepeats] = doubt_j;
   return estimate;
 }
 
@@ -89,6 +90,29 @@ struct Interval {
   }
 };
 
+// Half-widths by cause, of one channel or of a row from all of its channels.
+Causes causes_of(const Estimate& estimate, const Channel& channel) {
+  Causes causes = estimate.causes;
+  causes[kModel] = estimate.energy_j * (channel.high_ratio - channel.low_ratio) / 2;
+  return causes;
+}
+
+struct CauseSums {
+  Causes linear{}, squares{};
+
+  void add(const Causes& causes) {
+    for (size_t i = 0; i < kCauses; ++i) {
+      linear[i] += causes[i];
+      squares[i] += causes[i] * causes[i];
+    }
+  }
+  Causes settle() const {
+    Causes causes = linear;
+    for (size_t i = 0; i < kModel; ++i) causes[i] = std::sqrt(Doubt::mix_j2(linear[i], squares[i]));
+    return causes;
+  }
+};
+
 // For each channel the number of its domain.
 struct Domains {
   std::vector<size_t> of;
@@ -116,6 +140,7 @@ class Solver {
     const auto& rows = swept_.rows;
     doubts_.resize(rows.size() * domains_.count);
     wall_s_.resize(rows.size());
+    causes_.resize(rows.size());
     told_.resize(rows.size());
     refused_.resize(rows.size());
     result_.stages.resize(rows.size());
@@ -148,9 +173,10 @@ class Solver {
   const Domains domains_;
   Sweep swept_;
   const States states_;
-  std::vector<double> total_j_;  // of counted channels at each time
-  std::vector<Edge> edges_;      // of the channel at hand at each time
-  std::vector<Doubt> doubts_;    // of each row its domains'
+  std::vector<double> total_j_;    // of counted channels at each time
+  std::vector<Edge> edges_;        // of the channel at hand at each time
+  std::vector<Doubt> doubts_;      // of each row its domains'
+  std::vector<CauseSums> causes_;  // of each row
   std::vector<double> wall_s_;
   std::vector<double> shortest_s_;  // of each channel: stages below this are not resolved
   // Of each row: channels on which its entries were solved together, and those that refused.
@@ -211,6 +237,7 @@ ChannelResult Solver::summarise(const Curve& curve, const Channel& channel,
   const Interval interval(whole.energy_j, std::span(&doubt, 1));
   ChannelResult result;
   result.known = true;
+  result.bound = causes_of(whole, channel);
   result.energy_j = whole.energy_j;
   result.low_j = interval.low_j;
   result.high_j = interval.high_j;
@@ -248,6 +275,7 @@ void Solver::add(const Curve& curve) {
     if (!channel.counted) continue;
     stage.energy_j += estimate.energy_j;
     doubts_[row * domains_.count + domains_.of[index]].add(estimate, channel);
+    causes_[row].add(causes_of(estimate, channel));
   }
   if (!channel.counted) return;
   known_ = true;
@@ -302,6 +330,7 @@ AccountResult Solver::finish(uint64_t damaged_bytes) {
     stage.low_j = known_ ? interval.low_j : kUnknown;
     stage.high_j = known_ ? interval.high_j : kUnknown;
     if (!known_) stage.energy_j = kUnknown;
+    stage.bound = causes_[i].settle();
     find_unresolved(stage, i);
   }
   const StageResult& root = result_.stages.front();

@@ -19,6 +19,7 @@ struct ChannelResult {
   bool known = false;  // false: nothing was read; the numbers below then mean nothing
   double energy_j = 0, low_j = 0, high_j = 0;
   double mean_w = 0, peak_w = 0, coverage = 0, update_period_s = 0;  // NaN where unknown
+  Causes bound{};
 };
 
 // A row whose entries are too short for a channel, solved from all of them together.
@@ -39,6 +40,7 @@ struct StageResult {
   double wall_s = 0;       // their union in time
   double energy_j = 0, low_j = 0, high_j = 0, self_energy_j = 0;  // of counted channels, as above
   std::vector<double> channels_j;    // per channel over the union, NaN where unknown
+  Causes bound{};                    // half-widths of the interval's causes
   std::vector<uint32_t> unresolved;  // counted channels too slow for this stage
   std::vector<SolvedResult> solved;  // on channels that see its entries only together
   bool cut = false;                  // an entry had no end in the recording

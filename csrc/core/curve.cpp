@@ -48,6 +48,11 @@ double squared(double x) { return x * x; }
 
 }  // namespace
 
+const char* cause_name(Cause cause) {
+  constexpr const char* kNames[] = {"edges", "quantum", "gaps", "window", "repeats", "model"};
+  return kNames[cause];
+}
+
 double Shape::at(double into_s) const {
   if (into_s <= 0) return 0;
   if (into_s >= width_s) return energy_j;
@@ -575,6 +580,7 @@ Stretch Curve::stretch(const Edge& from, const Edge& to, double duration_s) cons
   const bool hard = duration_s < kShort * seconds(std::max(track.period_ns, track.interval_ns));
   const double blur = double{from.blur_j} + to.blur_j;
   const double quantum_j = track.step_w * duration_s;  // a reading's own, all to one side
+  result.quantum_j = quantum_j + std::sqrt(2.0) * track.quantum_j;
   if (!hard) {
     const double blur_j = same ? blur : std::hypot(from.blur_j, to.blur_j);
     result.down_j = std::hypot(double{to.down_j} + from.up_j, blur_j) + quantum_j;
@@ -606,7 +612,16 @@ Estimate Curve::settle(const Stretch& sum, double duration_s) const {
   // A limit that the energy itself exceeds is not the device's.
   const double room_j = track_->limit_w * duration_s - sum.energy_j;
   if (room_j > 0) up = std::min(up, room_j);
-  return {sum.energy_j, std::clamp(down, 0.0, std::max(sum.energy_j, 0.0)), std::max(up, 0.0)};
+  Estimate estimate{sum.energy_j, std::clamp(down, 0.0, std::max(sum.energy_j, 0.0)),
+                    std::max(up, 0.0)};
+  const double edges_j = (sum.down_j + sum.up_j) / 2;
+  const bool averages = track_->window_ns > track_->period_ns;
+  estimate.causes[kQuantum] = std::min(sum.quantum_j, edges_j);
+  estimate.causes[averages ? kWindow : kEdges] =
+      std::sqrt(squared(edges_j) - squared(estimate.causes[kQuantum]));
+  if (!averages) estimate.causes[kWindow] = unseen_j;
+  estimate.causes[kGaps] = std::max(up - std::hypot(sum.up_j, unseen_j), 0.0) / 2;
+  return estimate;
 }
 
 Estimate Curve::between(int64_t from_ns, int64_t to_ns) const {

@@ -1,6 +1,7 @@
 // E(t) of one channel: one shared curve, so that neighbours which meet in an instant agree on it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -26,12 +27,27 @@ struct CurveEvent {
   std::string text;
 };
 
+// What an interval comes from.
+enum Cause : uint8_t {
+  kEdges,    // when within an update the power changed, and when the update was
+  kQuantum,  // the sensor's least step
+  kGaps,     // stretches without a reading
+  kWindow,   // what a power reading averages over, and what it leaves out
+  kRepeats,  // the fit of short stages that repeat
+  kModel,    // how far a model may be wrong
+  kCauses
+};
+// Half-widths, joules.
+using Causes = std::array<double, kCauses>;
+const char* cause_name(Cause cause);
+
 // Energy since the run's start with what is known about it. down_j and up_j are the half-widths of
 // a 95 % interval of this one value (edges, quantum, gaps, averaging window; not the tolerance).
 struct Estimate {
   double energy_j;
   double down_j;
   double up_j;
+  Causes causes{};
 };
 
 // The curve at one instant, with all that a stretch which begins or ends there must know.
@@ -51,6 +67,7 @@ struct Stretch {
   double down_j = 0, up_j = 0;  // of edges: added linearly, their errors have a common sign
   double variance_j2 = 0;  // of what the sensor never looked at: independent, adds in quadrature
   double lost_j = 0;       // only ever upwards
+  double quantum_j = 0;    // the part of the edges' doubt that is the sensor's least step
 
   void add(const Stretch& other) {
     energy_j += other.energy_j;
@@ -58,6 +75,7 @@ struct Stretch {
     up_j += other.up_j;
     variance_j2 += other.variance_j2;
     lost_j += other.lost_j;
+    quantum_j += other.quantum_j;
   }
 };
 

@@ -9,7 +9,7 @@ from dataclasses import fields
 from importlib import resources
 from typing import Any, cast
 
-from pyprof.energy import SCHEMA, Channel, EnergyReport, Overhead, Total
+from pyprof.energy import SCHEMA, Channel, EnergyReport, Overhead, Stage, Total
 
 SCHEMA_FILE = "report.schema.json"
 
@@ -23,7 +23,7 @@ def report_dict(report: EnergyReport) -> dict[str, Any]:
         "run": _values(report.run),
         "sources": [_values(source) for source in report.sources],
         "channels": [_channel(channel) for channel in report.channel_rows],
-        "stages": [_values(stage) for stage in report.stage_rows],
+        "stages": [_stage(stage) for stage in report.stage_rows],
         "total": _total(report.total),
         "events": [_values(event) for event in report.events],
         "footprint": None if footprint is None else footprint.to_dict(),
@@ -52,6 +52,11 @@ def _channel(channel: Channel) -> dict[str, Any]:
     """A channel; an empty device or source is unknown."""
     row = _values(channel)
     return row | {"device": row["device"] or None, "source": row["source"] or None}
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    """A stage with what was solved from its repeats."""
+    return _values(stage) | {"solved": [_values(solved) for solved in stage.solved]}
 
 
 def _total(total: Total) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def _headline(report: EnergyReport, page: Page) -> list[str]:
         text = figure.interval(total.energy_j, total.low_j, total.high_j, scale)
         lines += labelled("Energy", paint(text, "bold", page.colour), page)
         lines += labelled("", _parts(report, scale, page), page)
+        lines += [line for text in _doubt(report) for line in labelled("", text, page)]
     lines += labelled("Power", _mean_power(report), page)
     return lines + labelled("Scope", clean(report.run.scope), page)
 
@@ -136,6 +137,28 @@ def _part(quality: str, report: EnergyReport, scale: figure.Scale) -> str:
         return text
     ends = f"{figure.cell(low, doubt, scale)} to {figure.cell(high, doubt, scale)}"
     return f"{text} (an estimate; its models allow {ends})"
+
+
+_WIDE = 0.02  # half-width of an interval from which on its cause is of interest, of the energy
+_CAUSES = {
+    "edges": "when within a sensor's update the power changed",
+    "quantum": "the sensors' smallest step",
+    "gaps": "stretches without a reading",
+    "window": "what the sensors average over or leave out",
+    "repeats": "the fit of stages that repeat",
+    "model": "how far the models may be wrong",
+}
+
+
+def _doubt(report: EnergyReport) -> Iterator[str]:
+    """Where a wide interval comes from, if one cause gives more than half of it."""
+    total = report.total
+    if total.energy_j is None or len(total.bound) < 2:
+        return
+    whole = sum(total.bound.values())
+    cause, most = max(total.bound.items(), key=lambda item: item[1])
+    if most > _WIDE * total.energy_j and most > whole / 2:
+        yield f"the interval is mostly {_CAUSES[cause]}"
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
@@ -301,7 +324,7 @@ def _stage_cells(
         _stage_name(node, report.stage_rows[0].phase),
         str(row.count) if row.path else "",
         figure.duration(row.wall_s),
-        ("" if row.resolved else "~") + figure.cell(energy_j, doubt, scale),
+        _knowledge(row) + figure.cell(energy_j, doubt, scale),
         figure.bounds(row.energy_j, row.low_j, row.high_j, scale),
         figure.power(None if energy_j is None or not row.wall_s else energy_j / row.wall_s),
         figure.percent(energy_j, report.total.energy_j),
@@ -316,6 +339,13 @@ def _stage_name(node: Node, phase_of_run: str) -> str:
     name = clean(node.name) if node.row.path else "(whole run)"
     phase = f" [{node.row.phase}]" if node.row.phase != phase_of_run else ""
     return f"{INDENT * node.depth}{'! ' if node.row.cut else ''}{name}{phase}"
+
+
+def _knowledge(row: Stage) -> str:
+    """The sign of a stage that its sensors do not see entry by entry."""
+    if not row.resolved:
+        return "~"
+    return "*" if row.solved else ""
 
 
 def _read_share(row: Stage) -> str:
@@ -352,6 +382,8 @@ def _stage_legend(rows: Sequence[Stage], hidden: int, page: Page) -> list[str]:
     if blind or not all(row.resolved for row in rows):
         which = f" of {clean(', '.join(blind))}" if blind else ""
         lines += note(f"~ not resolved: shorter than two updates{which}", page)
+    if any(row.resolved and row.solved for row in rows):
+        lines += note("* too short to be seen one by one: solved from all of its repeats", page)
     if any(row.cut for row in rows):
         lines += note("! still open when the recording ended", page)
     return lines

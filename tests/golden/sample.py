@@ -11,6 +11,7 @@ from pyprof.energy import (
     Event,
     Overhead,
     Run,
+    Solved,
     Source,
     Stage,
     Total,
@@ -208,9 +209,9 @@ def server_report() -> EnergyReport:
             wall_s=29.0,
             low_j=11_700.0,
             high_j=12_300.0,
-            resolved=False,
-            unresolved=("gpu0",),
             by_quality={"measured": 11_442.0, "modelled": 558.0},
+            solved=(Solved("gpu0", 9_000.0, 8_940.0, 9_060.0, 310.3, 400, 0.0021),),
+            bound={"repeats": 60.0, "model": 279.0},
         ),
         make_stage(
             "eval",
@@ -241,6 +242,7 @@ def server_report() -> EnergyReport:
             by_quality={"measured": 22_430.0, "modelled": 1_200.0},
             by_domain={"gpu": 15_480.0, "package": 6_950.0, "dram": 1_200.0},
             unmeasured=("gpu1",),
+            bound={"edges": 30.0, "gaps": 20.0, "model": 600.0},
         ),
         events=(
             Event(0.0, "note", None, 1, "1 of 2 GPUs counted, as CUDA_VISIBLE_DEVICES says"),
