@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import pyprof
+from pyprof.energy import Channel, Total
 from pyprof.layout import VERSION
 from pyprof.loading import FOLDER_SUFFIX, NODE_FILE
 from pyprof.runfolder import fold
@@ -27,18 +28,31 @@ def unpack(name: str, path: Path) -> Path:
     return path
 
 
+def agrees(found: Total | Channel, energy_j: float) -> bool:
+    """What was said of it once lies within the interval that is said of it today, a narrow one.
+
+    How the edges between readings are found gets better; the readings stay what they were.
+    """
+    assert found.energy_j is not None
+    assert found.low_j is not None
+    assert found.high_j is not None
+    assert found.high_j - found.low_j < 0.1 * found.energy_j
+    return found.low_j <= energy_j <= found.high_j
+
+
 def check(name: str, path: Path) -> None:
     truth = json.loads((_KEPT / f"{name}.json").read_text(encoding="utf-8"))
     recording = pyprof.load(path)
     report = recording.report()
     assert recording.defects == ()
-    assert report.energy_j == pytest.approx(truth["energy_j"], rel=1e-6)
+    assert agrees(report.total, truth["energy_j"])
     assert report.run.complete is truth["complete"]
     assert report.run.duration_s == pytest.approx(truth["duration_s"], abs=1e-6)
     assert report.footprint is not None
     assert [factor.zone for factor in report.footprint.factors] == truth["zone_factors"]
-    joules = {name: channel.energy_j for name, channel in report.channels.items()}
-    assert joules == pytest.approx(truth["channels"], rel=1e-4)
+    assert report.channels.keys() == truth["channels"].keys()
+    for name, energy_j in truth["channels"].items():
+        assert agrees(report.channels[name], energy_j)
     stages = {s.path: (s.count, s.cut) for s in report.stage_rows}
     assert stages == {path: (row[0], row[3]) for path, row in truth["stages"].items()}
     for path, (_, duration_s, energy_j, _) in truth["stages"].items():
@@ -69,4 +83,4 @@ def test_recover_into_the_present_schema(name: str, tmp_path: Path) -> None:
     recording = pyprof.load(tmp_path / "new.pyprof")
     assert recording.defects == ()
     truth = json.loads((_KEPT / f"{name}.json").read_text(encoding="utf-8"))
-    assert recording.report().energy_j == pytest.approx(truth["energy_j"], rel=1e-6)
+    assert agrees(recording.report().total, truth["energy_j"])
