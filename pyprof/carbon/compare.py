@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pyprof.carbon.bounds import ANNUAL_FACTOR, Term, interval
 from pyprof.carbon.factor import LIFECYCLE
 from pyprof.carbon.grid import Resolution, find_factor
 from pyprof.carbon.units import kg_from_kwh, kwh_from_j, require_number
@@ -17,13 +18,18 @@ EXAMPLE_ZONES = ("FR", "GB", "US", "CN", "AU")
 
 @dataclass(frozen=True, slots=True)
 class ZoneRow:
-    """What the energy would be in one zone; ``refused`` says why there is no figure."""
+    """What the energy would be in one zone; ``refused`` says why there is no figure.
+
+    ``low_kg`` and ``high_kg`` hold what is unsure of the zone: its annual factor.
+    """
 
     zone: str
     name: str | None
     kg_co2e: float | None
     resolution: Resolution | None
     refused: str | None = None
+    low_kg: float | None = None
+    high_kg: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The row as JSON values."""
@@ -32,6 +38,8 @@ class ZoneRow:
             "zone": self.zone,
             "name": self.name,
             "kg_co2e": self.kg_co2e,
+            "low_kg": self.low_kg,
+            "high_kg": self.high_kg,
             "factor": None if found is None else found.factor.to_dict(),
             "substituted": None if found is None else found.substituted,
             "beside": None if found is None or found.beside is None else found.beside.to_dict(),
@@ -81,4 +89,5 @@ def _row(zone: str, energy_kwh: float, kind: str, table: str | None) -> ZoneRow:
         return ZoneRow(zone, None, None, None, str(error))
     kg = kg_from_kwh(energy_kwh, found.factor.g_per_kwh)
     name = found.place.name if found.place is not None else found.factor.name
-    return ZoneRow(found.zone, name, kg, found)
+    low, high = interval(kg, [Term("grid factor", ANNUAL_FACTOR, ANNUAL_FACTOR)])
+    return ZoneRow(found.zone, name, kg, found, low_kg=low, high_kg=high)

@@ -411,7 +411,7 @@ def _lines(answer: Answer, args: argparse.Namespace) -> Iterator[str]:
     elif answer.kg is not None:
         yield from account.entry("carbon", mass(answer.kg), width)
     if answer.per_day_kg is not None:
-        yield from account.entry("per day", mass(answer.per_day_kg), width)
+        yield from account.entry("per day", _a_day(answer), width)
     parts = (
         account.zone_lines(answer.zones, width) if answer.zones else (),
         account.shift_lines(answer.shifts, width) if answer.shifts else (),
@@ -423,3 +423,12 @@ def _lines(answer: Answer, args: argparse.Namespace) -> Iterator[str]:
             yield ""
         yield from part
         above = above or bool(part)
+
+
+def _a_day(answer: Answer) -> str:
+    """Carbon per day, as unsure as the whole."""
+    from pyprof.export.figure import mass
+
+    share = answer.per_day_kg / answer.kg if answer.per_day_kg and answer.kg else 0.0
+    ends = (None if end is None else end * share for end in (answer.low_kg, answer.high_kg))
+    return mass(answer.per_day_kg, *ends)

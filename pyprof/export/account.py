@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pyprof.export.figure import cell, energy_scale, mass
+from pyprof.export.figure import cell, energy_scale, mass, mass_alone
 from pyprof.export.lines import wrap
 from pyprof.export.table import Column, draw
 from pyprof.export.terminal import clean
@@ -41,7 +41,7 @@ def footprint_lines(priced: Footprint, width: int) -> Iterator[str]:
         words = f"most of all {widest.cause} (-{widest.below:.0%} +{widest.above:.0%})"
         yield from entry("unsure", words, width)
     if len(priced.by_phase) > 1:
-        yield from (f"  {phase:<14}{mass(kg)}" for phase, kg in priced.by_phase.items())
+        yield from (f"  {phase:<14}{words}" for phase, words in _phases(priced))
     for label, words in _aside(priced):
         yield from entry(label, words, width)
     for holding in priced.aside.embodied:
@@ -49,6 +49,14 @@ def footprint_lines(priced: Footprint, width: int) -> Iterator[str]:
     said = () if priced.substituted is None else (priced.substituted,)
     for note in (*said, *priced.notes):
         yield from entry("note", note, width)
+
+
+def _phases(priced: Footprint) -> Iterator[tuple[str, str]]:
+    """Each phase, as unsure as the whole."""
+    for phase, kg in priced.by_phase.items():
+        share = (kg or 0.0) / priced.kg_co2e if priced.kg_co2e else 0.0
+        ends = (None if end is None else end * share for end in (priced.low_kg, priced.high_kg))
+        yield phase, mass_alone(kg, *ends)
 
 
 def _aside(priced: Footprint) -> Iterator[tuple[str, str]]:
@@ -92,7 +100,7 @@ def zone_lines(rows: Sequence[ZoneRow], width: int) -> Iterator[str]:
         cells.append(
             (
                 f"{row.zone} {row.name or ''}".strip(),
-                mass(row.kg_co2e),
+                mass_alone(row.kg_co2e, row.low_kg, row.high_kg),
                 "" if factor is None else f"{factor.g_per_kwh:g}",
                 "" if factor is None else f"{factor.zone} {factor.year}, {factor.kind}",
             )

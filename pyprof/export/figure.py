@@ -108,6 +108,14 @@ def mass(kg: float | None, low: float | None = None, high: float | None = None) 
     return text.replace(" (95 %)", "").replace("95 %: ", "")
 
 
+def mass_alone(kg: float | None, low: float | None, high: float | None) -> str:
+    """The mass without its interval, but with no more digits than that allows."""
+    if kg is None:
+        return UNKNOWN
+    scale = mass_scale(kg)
+    return f"{cell(kg, half_width(kg, low, high), scale)} {scale.unit} CO2e"
+
+
 def _is_even(value: float, low: float, high: float) -> bool:
     """Whether both sides of an interval are alike, give or take a tenth."""
     below, above = value - low, high - value

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pyprof.export.account import entry, equivalent_lines
-from pyprof.export.figure import count, digits, mass, mass_scale, percent
+from pyprof.export.figure import count, digits, mass, mass_alone, mass_scale, percent
 from pyprof.export.lines import wrap
 from pyprof.export.table import Column, draw
 from pyprof.export.terminal import clean
@@ -77,14 +77,22 @@ def _row_lines(cycle: LifeCycle, width: int) -> Iterator[str]:
         (
             f"{row.phase}: {row.name}",
             "" if row.energy_kwh is None else _figure(row.energy_kwh, 6),
-            mass(row.kg_co2e),
+            mass_alone(row.kg_co2e, row.low_kg, row.high_kg),
             _range(row),
-            "" if row.market_kg is None else mass(row.market_kg),
+            _market(row),
             percent(row.kg_co2e, cycle.kg_co2e),
         )
         for row in cycle.rows
     ]
     yield from draw(columns, rows, width)
+
+
+def _market(row: PhaseRow) -> str:
+    """The market-based figure; contracts change nothing in how hardware was made."""
+    if row.market_kg is None:
+        return ""
+    is_made = row.holding is not None
+    return mass_alone(row.market_kg, row.low_kg, row.high_kg) if is_made else mass(row.market_kg)
 
 
 def _range(row: PhaseRow) -> str:

@@ -225,7 +225,7 @@ def test_the_cleanest_hour_needs_hours(pyprof, recording) -> None:
 
 def test_a_recording_in_several_zones_needs_no_place_of_its_own(pyprof, recording) -> None:
     _, out = pyprof("carbon", recording, "--zones", "FR,AU")
-    assert "88.36 g CO2e" in out
+    assert "88.4 g CO2e" in out
     _, out = pyprof("carbon", recording, "--zone", "FR", "--format", "model-card")
     assert "emissions: 88.36" in out
 
