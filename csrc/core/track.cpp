@@ -227,7 +227,8 @@ std::pair<int64_t, double> Builder::place(const Change& change) const {
   }
   const double after = seconds(change.first_new_ns - at);
   double before = seconds(at - low);
-  if (spread_ns_ > 0) {
+  // After a gap no prediction says where in its window the change lies.
+  if (spread_ns_ > 0 && (change.flags & kGap) == 0) {
     // A change that came before it was expected lies in the tail of what was predicted, whose mean
     // is the estimate: 95 % of it lie within three times its distance from the end.
     const double sigma = kSigmasPerSpread * seconds(spread_ns_);

@@ -201,7 +201,8 @@ def test_symbolic_link_is_refused(signals: str, tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         ({"phase": "testing"}, "development, training, deployment"),
-        ({"pace": "finest"}, "default"),
+        ({"pace": "fast"}, "default, fine, finest"),
+        ({"budget": 101.0}, "budget"),
         ({"interval": 0.0}, "between"),
         ({"interval": -1.0}, "between"),
         ({"pue": 0.5}, "pue"),

@@ -40,7 +40,7 @@ inline Frame watch_paced(const Load& load, const Sensor& sensor, pyprof::Pace pa
     const int64_t after = began + ns(machine.read_s), middle = began + (after - began) / 2;
     const uint64_t raw = raw_at(static_cast<double>(middle) / kNs);
     const bool first = frame.changes.empty(), changed = !first && raw != before;
-    deadline = pacer.next(middle, after, changed, first ? middle : last_ns);
+    deadline = pacer.next(middle, after, changed, first ? middle : last_ns).deadline_ns;
     if (first) {
       frame.changes.push_back({middle, middle, middle, raw, pyprof::kFirst});
     } else if (changed) {

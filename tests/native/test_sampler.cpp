@@ -156,7 +156,7 @@ class Slow : public Unit {
 };
 
 void check_late_is_no_gap_between_updates() {
-  Sampler sampler(units(std::make_unique<Slow>()), 0);
+  Sampler sampler(units(std::make_unique<Slow>()), pace(Following::kDefault));
   sampler.start();
   sleep_until(monotonic_ns() + 300 * kNsPerMs);
   sampler.stop(10 * kNsPerMs);
@@ -285,9 +285,9 @@ void check_the_budget_is_kept() {
   CHECK(told);
 }
 
-class Slow : public Unit {
+class SlowCalls : public Unit {
  public:
-  Slow() : channels_{counter("slow")} {}
+  SlowCalls() : channels_{counter("slow")} {}
   const std::vector<Channel>& channels() const override { return channels_; }
   Lane lane() const override { return Lane::kVendor; }
   void read(std::span<Sample> out) noexcept override {
@@ -300,7 +300,7 @@ class Slow : public Unit {
 };
 
 void check_slow_calls_become_rarer() {
-  Sampler sampler(units(std::make_unique<Slow>()), pace(Following::kDefault));
+  Sampler sampler(units(std::make_unique<SlowCalls>()), pace(Following::kDefault));
   sampler.start();
   sleep_until(monotonic_ns() + 3500 * kNsPerMs);
   const SamplerStats stats = sampler.stats();

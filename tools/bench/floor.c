@@ -2,8 +2,8 @@
 //
 //   floor INTERVAL_NS SECONDS [-n LIBNVIDIA_ML] FILE...
 //
-// Absolute deadlines, one pread and one number parsed per file and tick, one energy call per GPU.
-// Prints one JSON object with its own CPU time.
+// Absolute deadlines, one pread and one number parsed (by the sampler's own way of parsing) per file and
+// tick, one energy call per GPU. Prints one JSON object with its own CPU time.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -31,6 +31,9 @@ typedef int (*energy_fn)(void *, unsigned long long *);
 static energy_fn energy;
 static void *devices[MOST];
 static unsigned device_count;
+static int files[MOST], file_count;
+static int64_t interval;
+static unsigned long long sum, late;
 
 static int open_library(const char *path) {
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -47,11 +50,41 @@ static int open_library(const char *path) {
   return 0;
 }
 
+static uint64_t parse(const char *at, const char *end) {
+  uint64_t number = 0;
+  for (; at < end && *at >= '0' && *at <= '9'; ++at) {
+    if (__builtin_mul_overflow(number, UINT64_C(10), &number) ||
+        __builtin_add_overflow(number, (uint64_t)(*at - '0'), &number)) {
+      return 0;
+    }
+  }
+  return number;
+}
+
+// One wake and all its reads; returns the next deadline.
+__attribute__((noinline)) int64_t tick(int64_t deadline) {
+  const struct timespec at = {deadline / 1000000000, deadline % 1000000000};
+  clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+  const int64_t now = now_ns(CLOCK_MONOTONIC);
+  if (now - deadline > interval / 2) ++late;
+  if (now > deadline + interval) deadline += (now - deadline) / interval * interval;
+  for (int i = 0; i < file_count; ++i) {
+    char text[32];
+    const ssize_t got = pread(files[i], text, sizeof text, 0);
+    if (got > 0) sum += parse(text, text + got);
+  }
+  for (unsigned i = 0; i < device_count; ++i) {
+    unsigned long long value = 0;
+    energy(devices[i], &value);
+    sum += value;
+  }
+  return deadline + interval;
+}
+
 int main(int argc, char **argv) {
   if (argc < 4) return 2;
-  const int64_t interval = atoll(argv[1]);
+  interval = atoll(argv[1]);
   const int64_t length = (int64_t)(atof(argv[2]) * 1e9);
-  int files[MOST], file_count = 0;
   for (int i = 3; i < argc; ++i) {
     if (strcmp(argv[i], "-n") == 0 && i + 1 < argc) {
       if (open_library(argv[++i]) != 0) return 3;
@@ -61,32 +94,11 @@ int main(int argc, char **argv) {
     }
   }
   prctl(PR_SET_TIMERSLACK, 1000UL);
-  unsigned long long sum = 0, ticks = 0, late = 0;
+  unsigned long long ticks = 0;
   const int64_t cpu_before = now_ns(CLOCK_THREAD_CPUTIME_ID);
   const int64_t begin = now_ns(CLOCK_MONOTONIC);
-  int64_t deadline = begin;
-  while (deadline < begin + length) {
-    deadline += interval;
-    const struct timespec at = {deadline / 1000000000, deadline % 1000000000};
-    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
-    const int64_t now = now_ns(CLOCK_MONOTONIC);
-    if (now - deadline > interval / 2) ++late;
-    if (now > deadline + interval) deadline += (now - deadline) / interval * interval;
-    for (int i = 0; i < file_count; ++i) {
-      char text[32];
-      const ssize_t got = pread(files[i], text, sizeof text - 1, 0);
-      uint64_t value = 0;
-      for (ssize_t k = 0; k < got && text[k] >= '0' && text[k] <= '9'; ++k) {
-        value = value * 10 + (uint64_t)(text[k] - '0');
-      }
-      sum += value;
-    }
-    for (unsigned i = 0; i < device_count; ++i) {
-      unsigned long long value = 0;
-      energy(devices[i], &value);
-      sum += value;
-    }
-    ++ticks;
+  for (int64_t deadline = begin + interval; deadline < begin + length; ++ticks) {
+    deadline = tick(deadline);
   }
   const double cpu_s = (double)(now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_before) * 1e-9;
   const double wall_s = (double)(now_ns(CLOCK_MONOTONIC) - begin) * 1e-9;

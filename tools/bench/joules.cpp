@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/curve.h"
+#include "core/sampler.h"
 #include "loads.h"
 #include "paced.h"
 #include "repeated.h"
@@ -215,10 +216,18 @@ struct Paced {
   std::function<Watch(double)> watch;
 };
 
+Pace vendor(Following following) {
+  SamplerOptions options;
+  options.following = following;
+  return pace_of(Lane::kVendor, options);
+}
+
 std::vector<Paced> paces() {
   return {
       {"3 % bracket", [](double period_s) { return bracketed(period_s, 0.03); }},
-      {"pacer", [](double period_s) { return paced(period_s, {0, 20'000'000, 4'000'000}); }},
+      {"fine pace", [](double period_s) { return paced(period_s, vendor(Following::kFine)); }},
+      {"default pace",
+       [](double period_s) { return paced(period_s, vendor(Following::kDefault)); }},
   };
 }
 
