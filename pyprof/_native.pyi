@@ -191,8 +191,12 @@ class Hardware:
         quantum_j: float = 0.0,
         window_ns: int = 0,
         start_count: int = 0,
+        begin_ns: int = 0,
     ) -> None:
-        """Pieces (duration_ns, start_w, end_w) read through a simulated sensor, from now on."""
+        """Pieces (duration_ns, start_w, end_w) read through a simulated sensor.
+
+        They begin at ``begin_ns`` on CLOCK_MONOTONIC; 0: now.
+        """
     @property
     def channels(self) -> list[Channel]:
         """All channels that a sampler of this hardware will record, in their order (index)."""
@@ -275,6 +279,32 @@ def roll_up(
     First (from ns, to ns, energy J, peak W, covered s, lost J, variance J2), then what was found
     in that time: (t_ns, kind, count, text).
     """
+
+@final
+class Splice:
+    """The changes of several recordings of the same sensors made into one."""
+
+    def __init__(self, channels: int) -> None: ...
+    def begin(self, stream: str, channels: Sequence[int], shift_ns: int = 0) -> None:
+        """What follows is of a recording whose channel i is ``channels[i]`` here (-1: left out).
+
+        Recordings come in order of their beginnings; those of one ``stream`` are parts of one
+        trace. ``shift_ns`` is added to its times.
+        """
+    def add(self, frames: bytes) -> bytes:
+        """The frames numbered anew, without what earlier recordings have covered."""
+
+@final
+class Coarse:
+    """Readings made coarser before others may see them; no energy is lost."""
+
+    def __init__(self, channels: Sequence[Channel], grains: Sequence[tuple[int, float]]) -> None:
+        """``grains``: (step in ns, quantum in J) of a channel; step 0: as it is."""
+    def add(self, frames: bytes) -> bytes:
+        """What may be seen by now: at most one value a step, in whole quanta."""
+
+def coarse_channel(channel: Channel, step_ns: int, quantum_j: float) -> Channel:
+    """What the coarse readings of ``channel`` are."""
 
 # -- accounting ----------------------------------------------------------------------------------
 

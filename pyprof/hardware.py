@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyprof import bus, model, surroundings
 from pyprof.energy import Source
-from pyprof.errors import SamplerError, UsageError
+from pyprof.errors import RecordingError, SamplerError, UsageError
 from pyprof.visible import Gpu, owned_gpus
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ except ImportError as error:
         "pip install --force-reinstall pyprof-energy"
     ) from error
 
+AGENT = "agent"
 MODELLED = "modelled"
 REPLAY = "replay"
+UNMEASURED = "unmeasured"
 _NVML = "nvml"
 _METER = "meter"
 
@@ -49,12 +52,16 @@ class Look:
     sources: tuple[str, ...] | None = None
     model: bool = True
     simulate: str | None = None
+    begin_ns: int = 0
+    """When the simulated signals begin, on CLOCK_MONOTONIC; 0: when they are opened."""
     amd_smi: str | None = None
     """AMD SMI's library, None: the system's."""
     level_zero: str | None = None
     """Level Zero's loader, None: the system's."""
     meter: str | None = None
     """Pipe, serial line or file of an external meter; ``dcmi:[DEVICE]`` or ``redfish:URL``."""
+    agent: str | None = None
+    """Folder of a system service that publishes what this process may not read itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +74,14 @@ class Machine:
     sources: tuple[Source, ...]
     notes: tuple[str, ...]
     scope: str
+    borrowed: tuple[_native.Channel, ...] = ()
+    """Channels whose readings come from ``agent``, the folder of a system service."""
+    agent: str | None = None
 
 
 def source_names() -> tuple[str, ...]:
     """Every name that ``Look.sources`` may hold, in order of preference."""
-    return (*_native.source_names(), MODELLED, REPLAY)
+    return (*_native.source_names(), AGENT, MODELLED, REPLAY)
 
 
 def open_machine(look: Look) -> Machine:
@@ -79,6 +89,8 @@ def open_machine(look: Look) -> Machine:
     wanted = _wanted(look)
     survey = _Survey(look, wanted)
     survey.leave_out_foreign_gpus()
+    if look.agent is not None and AGENT in wanted:
+        survey.borrow(look.agent)
     if any(name != REPLAY for name in wanted):
         survey.complete()
     if look.simulate is not None:
@@ -151,7 +163,7 @@ class _Survey:
     def __init__(self, look: Look, wanted: Sequence[str]) -> None:
         self._look = look
         self._wanted = wanted
-        hardware_names = [name for name in wanted if name not in (MODELLED, REPLAY)]
+        hardware_names = [name for name in wanted if name not in (AGENT, MODELLED, REPLAY)]
         meter = _Meter(look.meter if _METER in wanted else None)
         self._hardware = _native.Hardware(
             sysfs=look.sysfs,
@@ -167,6 +179,7 @@ class _Survey:
         self._sources: list[Source] = []
         self._notes: list[str] = []
         self._modelled: list[str] = []
+        self._borrowed: list[_native.Channel] = []
         around = surroundings.look() if look.sysfs == "/sys" else None
         for found in self._hardware.found:
             self._unmeasured.extend(found.unreadable)
@@ -189,7 +202,9 @@ class _Survey:
             unmeasured=tuple(self._unmeasured),
             sources=tuple(self._sources),
             notes=tuple(self._notes),
-            scope=_scope(channels, self._look.simulate),
+            scope=_scope((*channels, *self._borrowed), self._look.simulate),
+            borrowed=tuple(self._borrowed),
+            agent=self._look.agent if self._borrowed else None,
         )
 
     # -- the job's GPUs ----------------------------------------------------------------------------
@@ -224,6 +239,47 @@ class _Survey:
     def _nvml_channels(channels: Iterable[_native.Channel]) -> list[_native.Channel]:
         return [c for c in channels if c.source == _NVML and c.domain == "gpu"]
 
+    # -- what a system service reads for others ----------------------------------------------------
+
+    def borrow(self, folder: str) -> None:
+        """Take what this process can't read itself from the agent that publishes in ``folder``."""
+        from pyprof.segments import Published
+
+        if not os.path.lexists(folder):
+            return
+        try:
+            offered = Published(Path(folder)).newest().channels
+        except RecordingError as error:
+            remedy = f"be in the group of {folder}, and see that the service `pyprof agent` runs"
+            self._sources.append(Source(AGENT, False, str(error), remedy))
+            return
+        self._borrowed = [row.replace(source=AGENT) for row in offered if self._is_wanted(row)]
+        taken = {row.id for row in self._borrowed} | {
+            row.uuid for row in self._borrowed if row.uuid
+        }
+        self._unmeasured = [
+            row for row in self._unmeasured if row.id not in taken and row.uuid not in taken
+        ]
+        reason = None if self._borrowed else "all that it publishes can be read without it"
+        self._sources.append(Source(AGENT, True, reason, None))
+
+    def _is_wanted(self, offered: _native.Channel) -> bool:
+        """What is measured here is finer than what the agent gives away."""
+        if offered.quality == UNMEASURED:
+            return False
+        if offered.scope == "devices":
+            known = {row.uuid for row in self._hardware.channels} | {
+                row.id for row in self._hardware.channels
+            }
+            return offered.uuid not in known and offered.id not in known and self._is_owned(offered)
+        return not self._is_measured(offered.domain, "psys", "module", "host")
+
+    @staticmethod
+    def _is_owned(offered: _native.Channel) -> bool:
+        """Whether the environment gives the GPU to this job, by its UUID."""
+        gpu = Gpu(offered.id, offered.uuid, offered.device)
+        return offered.id in owned_gpus([gpu], os.environ).ids
+
     # -- what can't be read ------------------------------------------------------------------------
 
     def complete(self) -> None:
@@ -241,8 +297,8 @@ class _Survey:
             self._sources.append(self._model_source(modelling))
 
     def _is_measured(self, *domains: str) -> bool:
-        counted = (channel for channel in self._hardware.channels if channel.counted)
-        return any(channel.domain in domains for channel in counted)
+        rows = (*self._hardware.channels, *self._borrowed)
+        return any(row.domain in domains for row in rows if row.counted)
 
     def _complete_node(self, modelling: bool) -> None:
         """CPU packages and memory, which every machine has."""
@@ -416,6 +472,7 @@ class _Survey:
                 quantum_j=sensor.quantum_j,
                 window_ns=sensor.window_ns,
                 start_count=sensor.start_count,
+                begin_ns=self._look.begin_ns,
             )
         except ValueError as error:
             raise UsageError(f"{path}, channel '{signal.id}': {error}") from None

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from glob import glob
 
 NS_PER_S = 1_000_000_000
 _ANCHOR_TRIES = 5
@@ -25,6 +26,11 @@ class Anchor:
     def asleep_ns(self) -> int:
         """How long this boot was suspended up to now; only its growth means anything."""
         return self.boot_ns - self.mono_ns
+
+    @property
+    def since_ns(self) -> int:
+        """Wall-clock time at which CLOCK_MONOTONIC was 0."""
+        return self.wall_ns - self.mono_ns
 
     def wall_of(self, mono_ns: int) -> int:
         """Wall-clock ns since 1970 of an instant given on CLOCK_MONOTONIC."""
@@ -87,6 +93,12 @@ def facts() -> dict[str, str]:
         "nvidia_driver": _line("/sys/module/nvidia/version"),
     }
     return {name: text for name, text in found.items() if text is not None}
+
+
+def gpu_uuids(proc: str = "/proc") -> tuple[str, ...]:
+    """UUIDs of the NVIDIA GPUs that the kernel's driver shows, without loading its library."""
+    found = (_field(path, "GPU UUID") for path in glob(f"{proc}/driver/nvidia/gpus/*/information"))
+    return tuple(sorted(uuid for uuid in found if uuid))
 
 
 def monotonic_offset_ns() -> int:

@@ -31,6 +31,9 @@ MOST_CHANGES = 4096
 #: How many channels the inventory has, in ``meta``.
 CHANNELS_KEY = "channels"
 
+#: The folder of the agent that some of the readings come from, in ``meta``.
+AGENT_KEY = "agent"
+
 SAMPLER = "sampler"
 STAGES = "stages"
 

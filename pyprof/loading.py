@@ -11,14 +11,13 @@ import struct
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from pyprof.container import is_being_written
 from pyprof.errors import NewerSchemaError, RecordingError
 from pyprof.layout import APPLICATION_ID, VERSION
 from pyprof.reading import read
-from pyprof.recording import Recording, join, with_notes
+from pyprof.recording import Recording
 from pyprof.store import find_live
 
 FOLDER_SUFFIX = ".d"
@@ -37,6 +36,8 @@ def load(path: str | os.PathLike[str]) -> Recording:
 
     Of ``RUN.pyprof``, ``RUN.pyprof.d`` is read where only that is left.
     """
+    from pyprof.joining import load_folder
+
     file = Path(os.fspath(path))
     folder = file.with_name(file.name + FOLDER_SUFFIX)
     if file.is_dir():
@@ -44,27 +45,6 @@ def load(path: str | os.PathLike[str]) -> Recording:
     if not os.path.lexists(file) and folder.is_dir():
         return load_folder(folder)
     return load_file(file)
-
-
-def load_folder(folder: Path) -> Recording:
-    """The files of a run's folder as one recording."""
-    node = folder / NODE_FILE
-    if not node.exists():
-        raise RecordingError(
-            f"{folder} is not the folder of a run: it has no {NODE_FILE}; give a .pyprof file"
-        )
-    return replace(join_folder(load_file(node), folder), path=str(folder))
-
-
-def join_folder(node: Recording, folder: Path) -> Recording:
-    """``node`` with the stages that processes have written into the run's folder."""
-    others, unreadable = [], []
-    for file in sorted(folder.glob(f"{STAGES_PREFIX}*.pyprof")):
-        try:
-            others.append(load_file(file))
-        except RecordingError as error:
-            unreadable.append(str(error))
-    return with_notes(join(node, others), unreadable)
 
 
 def load_file(file: Path) -> Recording:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from pyprof import _native, forks, runfolder, settings
+from pyprof import _native, forks, host, runfolder, settings, stagelog
 from pyprof.energy import PHASES, EnergyReport
 from pyprof.errors import PyprofError, UsageError
 from pyprof.notice import say
@@ -21,9 +21,12 @@ from pyprof.stages import stage
 
 if TYPE_CHECKING:
     from pyprof.carbon import Scenario
+    from pyprof.hardware import Look
     from pyprof.recording import Recording
 
 _SYSFS = "/sys"
+#: The name of a recording that several processes write together.
+SHARED_SUFFIX = ".pyprof.d"
 
 
 class Profiler:
@@ -51,11 +54,13 @@ class Profiler:
     ) -> None:
         """Check every choice; nothing is opened before ``start``.
 
-        ``out`` None leaves no file behind. ``interval`` is in seconds, None: each sensor at its
-        own pace, which ``pace`` (default, fine or finest) follows more or less closely. ``budget``
-        is what sampling may take, in percent of one core (see :class:`pyprof.sampling.Sampling`),
-        ``scheduling`` where and how urgently it runs. ``sysfs`` and ``nvml`` stand for ``/sys`` and
-        the system's NVML library; ``simulate`` is a file of signals to measure instead of hardware.
+        ``out`` None leaves no file behind; a name that ends in ``.pyprof.d`` is a folder that
+        several processes of this host share, of which one reads each device. ``interval`` is in
+        seconds, None: each sensor at its own pace, which ``pace`` (default, fine or finest) follows
+        more or less closely. ``budget`` is what sampling may take, in percent of one core (see
+        :class:`pyprof.sampling.Sampling`), ``scheduling`` where and how urgently it runs. ``sysfs``
+        and ``nvml`` stand for ``/sys`` and the system's NVML library; ``simulate`` is a file of
+        signals to measure instead of hardware.
         """
         if phase not in PHASES:
             raise UsageError(f"phase must be one of {', '.join(PHASES)}, not {phase!r}")
@@ -70,7 +75,7 @@ class Profiler:
         self._nvml = nvml if nvml is not None else os.environ.get("PYPROF_NVML") or None
         self._simulate = simulate
         self._session: Session | None = None
-        self._log: runfolder.StageLog | None = None
+        self._log: stagelog.StageLog | None = None
         self._keeps = False
         self._pid = 0
         self._start_ns = 0
@@ -104,7 +109,7 @@ class Profiler:
             raise UsageError("this profiler is already active: stop it first, or make another")
         self._session = self._log = None
         self._keeps = False
-        if runfolder.surrounding() is not None:
+        if self._is_shared or runfolder.surrounding() is not None:
             self._join_run()
             self._start_ns = time.monotonic_ns()
         else:
@@ -116,6 +121,8 @@ class Profiler:
         if not self.active:
             return
         self._end_ns = time.monotonic_ns()
+        if self._log is not None:
+            self._log.rest()
         if self._session is not None:
             ended = _give_back(self._session)
             if ended and self._session.end_ns is not None:
@@ -137,12 +144,14 @@ class Profiler:
         self._check_mine()
         end_ns = self._end_ns if self._end_ns is not None else time.monotonic_ns()
         recording = self._recording(end_ns)
+        # Whoever samples may be in another time namespace.
+        shift_ns = recording.process.offset_ns - host.monotonic_offset_ns()
         report = recording.report(
             zone if zone is not None or scenario is not None else self._place(recording),
             pue if pue is not None else self._pue,
             scenario,
-            start_ns=self._start_ns,
-            end_ns=end_ns,
+            start_ns=self._start_ns + shift_ns,
+            end_ns=end_ns + shift_ns,
             phase=self._phase,
         )
         if self._end_ns is not None and recording.live:
@@ -158,7 +167,7 @@ class Profiler:
 
     def _recording(self, now_ns: int) -> Recording:
         if self._log is not None:
-            return runfolder.recording_so_far(self._log, now_ns)
+            return stagelog.recording_so_far(self._log, now_ns)
         assert self._session is not None
         return self._session.recording
 
@@ -172,9 +181,25 @@ class Profiler:
 
     # -- parts of start
 
+    @property
+    def _is_shared(self) -> bool:
+        """Whether the recording is to be a folder for several processes."""
+        return self._out is not None and self._out.name.endswith(SHARED_SUFFIX)
+
     def _join_run(self) -> None:
-        self._log = runfolder.enter()
-        self._say_unused("the recording of the `pyprof run` around it")
+        if self._is_shared:
+            assert self._out is not None
+            folder = Path(os.path.abspath(self._out))
+            if runfolder.surrounding() is None:
+                runfolder.share(folder)
+            run = runfolder.settle(runfolder.Surrounding(folder, self._phase))
+            if run.folder != folder:
+                self._say_unused("the recording of the run around it")
+        else:
+            self._say_unused("the recording of the `pyprof run` around it")
+        self._log = stagelog.enter()
+        if self._log is not None:
+            self._log.sample(self._make_look(), self._sampling)
 
     def _join_session(self) -> None:
         self._session, first = _share(self._make_session)
@@ -186,10 +211,11 @@ class Profiler:
         if self._out is not None:
             say(f"{self._out} is not written: this profiler's stages go to {instead}")
 
-    def _make_session(self) -> Session:
+    def _make_look(self) -> Look:
         from pyprof.hardware import Look
 
-        look = Look(
+        return Look(
+            agent=settings.default_agent(self._sysfs) if self._simulate is None else None,
             sysfs=self._sysfs,
             nvml=self._nvml,
             sources=self._sources,
@@ -199,9 +225,17 @@ class Profiler:
             level_zero=settings.default_place("PYPROF_ZES"),
             meter=settings.default_place("PYPROF_METER"),
         )
+
+    def _make_session(self) -> Session:
         kept = _kept(self._zone, self._pue)
         self._keeps = kept is not None
-        return Session(look, out=self._out, phase=self._phase, sampling=self._sampling, kept=kept)
+        return Session(
+            self._make_look(),
+            out=self._out,
+            phase=self._phase,
+            sampling=self._sampling,
+            kept=kept,
+        )
 
 
 # -- the session that all profilers of a process share ---------------------------------------------

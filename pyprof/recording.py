@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -203,31 +203,3 @@ def price(report: EnergyReport, scenario: Scenario | None) -> EnergyReport:
     from pyprof import carbon
 
     return replace(report, footprint=carbon.account(report, scenario))
-
-
-def join(node: Recording, others: Sequence[Recording]) -> Recording:
-    """One recording of a run: the sampling one with the stages of other processes.
-
-    Processes join by time: only those of the same boot can be. What is wrong with the others'
-    files becomes a note.
-    """
-    processes, marks = list(node.processes), list(node.marks)
-    notes: list[str] = []
-    next_id = max((process.id for process in processes), default=0) + 1
-    for other in others:
-        notes.extend(other.defects)
-        if other.process.boot_id != node.process.boot_id:
-            notes.append(f"stages of process {other.process.pid} are of another boot, so left out")
-            continue
-        ids = {process.id: next_id + i for i, process in enumerate(other.processes)}
-        next_id += len(ids)
-        processes.extend(replace(process, id=ids[process.id]) for process in other.processes)
-        marks.extend((ids[process], data) for process, data in other.marks if process in ids)
-    joined = replace(node, processes=tuple(processes), marks=tuple(marks))
-    return with_notes(joined, notes)
-
-
-def with_notes(recording: Recording, notes: Iterable[str]) -> Recording:
-    """The recording with more to be said of it."""
-    added = (Incident(recording.start_ns, "note", -1, 1, note) for note in notes)
-    return replace(recording, incidents=(*recording.incidents, *added))

@@ -7,36 +7,39 @@ import fcntl
 import os
 import sqlite3
 import stat
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyprof
-from pyprof import _native, container, forks, host, leaving
+from pyprof import container, host, hostlock, privacy
 from pyprof.copying import fill
-from pyprof.errors import PyprofError, RecordingError, UsageError
-from pyprof.layout import SAMPLER, STAGES, VERSION, Process, mark_row, process_row, sealed
+from pyprof.errors import RecordingError, UsageError
+from pyprof.joining import NODE_PREFIX, load_folder, node_files
+from pyprof.layout import (
+    AGENT_KEY,
+    SAMPLER,
+    STAGES,
+    VERSION,
+    Process,
+    mark_row,
+    process_row,
+    sealed,
+)
 from pyprof.loading import (
     FOLDER_SUFFIX,
     NODE_FILE,
     STAGES_PREFIX,
     load_file,
-    load_folder,
     opened,
 )
-from pyprof.notice import say
-from pyprof.reading import read
-from pyprof.recording import Recording, join
-from pyprof.store import Batch, Head, Store, insert_identity, insert_incidents
+from pyprof.recording import Recording
+from pyprof.store import insert_identity, insert_incidents
 from pyprof.tally import KEY, Tally
-from pyprof.writer import PERIOD_S, Writer
 
 VARIABLE = "PYPROF_RUN"
 PHASE_VARIABLE = "PYPROF_RUN_PHASE"
+_MOST_REWRITTEN_BYTES = 256 << 20
 _PHASES = ("development", "training", "deployment")
-_NODE_PATIENCE_S = 4 * PERIOD_S + 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,19 @@ class Surrounding:
 
 def environment(folder: Path, phase: str) -> dict[str, str]:
     """What the processes of a run find in their environment."""
-    return {VARIABLE: str(folder), PHASE_VARIABLE: phase}
+    salt = privacy.salt()
+    named = {} if salt is None else {privacy.VARIABLE: salt}
+    return {VARIABLE: str(folder), PHASE_VARIABLE: phase, **named}
 
 
 def folder_of(out: Path) -> Path:
     """``RUN.pyprof.d`` of ``RUN.pyprof``."""
     return out.with_name(out.name + FOLDER_SUFFIX)
+
+
+def has_head(folder: Path) -> bool:
+    """Whether a ``pyprof run`` has begun the run and samples for it."""
+    return (folder / NODE_FILE).exists()
 
 
 _known: Surrounding | None = None
@@ -69,6 +79,13 @@ def surrounding() -> Surrounding | None:
     return _known
 
 
+def settle(run: Surrounding) -> Surrounding:
+    """This process is part of ``run``, unless it is part of another one already."""
+    global _known, _looked
+    _known, _looked = surrounding() or run, True
+    return _known
+
+
 def _look(variables: Mapping[str, str]) -> Surrounding | None:
     folder = variables.get(VARIABLE, "")
     if not os.path.isabs(folder):
@@ -79,6 +96,13 @@ def _look(variables: Mapping[str, str]) -> Surrounding | None:
 
 def new_process(role: str, phase: str, command: str | None, argv: str | None = None) -> Process:
     """This process as a recording names it."""
+    names = privacy.active()
+    found = this_process(role, phase, command, argv)
+    return found if names is None else names.process(found)
+
+
+def this_process(role: str, phase: str, command: str | None, argv: str | None = None) -> Process:
+    """The same by its true names."""
     clocks = host.anchor()
     return Process(
         id=1,
@@ -102,139 +126,51 @@ def new_process(role: str, phase: str, command: str | None, argv: str | None = N
     )
 
 
-# -- the stages of one process ---------------------------------------------------------------------
-
-
-class StageLog:
-    """This process' stages in a file of its own, made when there is something to write."""
-
-    def __init__(self, run: Surrounding) -> None:
-        """Nothing is opened yet."""
-        self.run = run
-        name = f"{STAGES_PREFIX}{os.getpid()}-{time.monotonic_ns()}.pyprof"
-        self.path = run.folder / name
-        self._process = new_process(STAGES, run.phase, host.program_name())
-        self._writer = Writer(self._open, self._collect, lazily=True)
-
-    def start(self) -> None:
-        """Log marks from now on."""
-        _native.start_marks(self.run.phase)
-        self._writer.start()
-        leaving.at_exit(self.close)
-
-    def close(self) -> None:
-        """The last commit of this process."""
-        if not self._writer.running:
-            return
-        end_ns = time.monotonic_ns()
-        _native.stop_marks()
-        self._writer.post(lambda made: _end(made, end_ns))
-        self._writer.stop()
-
-    def recording(self) -> Recording | None:
-        """What this process has marked up to now; None if that is nothing."""
-        self._writer.flush()
-        made = self._writer.store
-        if made is None:
-            return None
-        with made.lock:
-            return read(made.connection, str(self.path), made.session, live=True)
-
-    def _open(self) -> Store:
-        head = Head({"pyprof_version": pyprof.__version__}, self._process)
-        if not self.run.folder.is_dir():
-            self._give_up()
-            raise PyprofError(f"the folder of the run, {self.run.folder}, is gone")
-        made = Store(self.path, head, on_lost=self._give_up)
-        if made.path is None:
-            self._give_up()
-        return made
-
-    def _collect(self) -> Batch:
-        marks = _native.drain_marks()
-        return Batch(time.monotonic_ns(), marks=[marks] if marks else [])
-
-    def _give_up(self) -> None:
-        """The workload goes on as if it were not measured."""
-        _native.stop_marks()
-        if self.run.folder.is_dir():
-            say(f"stages can't be written to {self.run.folder} any more and are left out")
-
-
-def _end(made: Store, end_ns: int) -> None:
-    made.finish(end_ns, None, None)
-    made.close()
-
-
-_log: StageLog | None = None
-_log_lock = threading.Lock()
-
-
-def enter() -> StageLog | None:
-    """Begin to log this process' stages if a run surrounds it; called at its first mark."""
-    global _log
-    run = surrounding()
-    if run is None:
-        return None
-    with _log_lock:
-        if _log is None:
-            forks.call_in_child(_forget)
-            _log = StageLog(run)
-            _log.start()
-        return _log
-
-
-def _forget() -> None:
-    """In the child of a fork: its stages get a file of their own, at their first mark."""
-    global _log, _log_lock
-    _log_lock = threading.Lock()
-    if _log is not None:
-        forks.leak(_log)
-        _log = None
-    _native.reset_marks()
-
-
-def recording_so_far(log: StageLog, now_ns: int) -> Recording:
-    """The run's channels with this process' stages, after at most one commit past ``now_ns``."""
-    node = _node_past(log.run.folder, now_ns)
-    own = log.recording()
-    return node if own is None else join(node, [own])
-
-
-def _node_past(folder: Path, now_ns: int) -> Recording:
-    until = time.monotonic() + _NODE_PATIENCE_S
-    while True:
-        try:
-            node = load_file(folder / NODE_FILE)
-        except RecordingError as error:
-            raise RecordingError(f"the run around this process can't be read: {error}") from None
-        sampled = any(channel.quality != "unmeasured" for channel in node.channels)
-        settled = node.last_read_ns >= now_ns or not sampled
-        if settled or not node.live or time.monotonic() > until:
-            return node
-        time.sleep(PERIOD_S / 5)
-
-
 # -- one file of the folder ------------------------------------------------------------------------
 
 
 def fold(folder: Path, out: Path, *, overwrite: bool = False) -> Path:
     """Make the one ``RUN.pyprof`` of a run's folder, then remove the folder."""
-    node = folder / NODE_FILE
-    if container.is_being_written(node):
+    nodes = node_files(folder)
+    if any(map(container.is_being_written, nodes)):
         raise UsageError(f"{folder} is still being recorded: fold it when the run has ended")
     joined = load_folder(folder)
+
+    def fill_in(target: sqlite3.Connection) -> None:
+        if len(nodes) == 1:
+            _copy(nodes[0], joined, target)
+        else:
+            fill(target, joined)
+
     try:
-        guard = container.create(
-            out, lambda target: _copy(node, joined, target), overwrite=overwrite
-        )
-        os.close(guard)
+        os.close(container.create(out, fill_in, overwrite=overwrite))
     except (OSError, sqlite3.Error) as error:
         raise RecordingError(
             f"{out} can't be written ({error}); the recording stays in {folder}"
         ) from None
     remove(folder)
     return out
+
+
+def complete_file(named: Path) -> Path | None:
+    """Add to a recording what the agent that it draws on has published since; None: nothing."""
+    if not named.is_file() or not os.access(named, os.W_OK) or not _may_change(named.parent):
+        return None
+    if named.stat().st_size > _MOST_REWRITTEN_BYTES:
+        return None
+    recording = load_file(named)
+    if AGENT_KEY not in recording.meta:
+        return None
+    from pyprof.segments import complete
+
+    completed = complete(recording, this_process(STAGES, "training", None))
+    if completed is None:
+        return None
+    try:
+        os.close(container.create(named, lambda target: fill(target, completed), overwrite=True))
+    except (OSError, sqlite3.Error) as error:
+        raise RecordingError(f"{named} can't be written ({error})") from None
+    return named
 
 
 def fold_remains(named: Path) -> Path | None:
@@ -247,10 +183,11 @@ def fold_remains(named: Path) -> Path | None:
         return None
     out = named.with_name(name)
     folder = folder_of(out)
-    if not (folder / NODE_FILE).is_file() or os.path.lexists(out):
+    nodes = node_files(folder)
+    if not nodes or os.path.lexists(out):
         return None
-    files = (folder / NODE_FILE, *folder.glob(f"{STAGES_PREFIX}*.pyprof"))
-    if not (all(map(_is_left_alone, files)) and _may_change(folder)):
+    files = (*nodes, *folder.glob(f"{STAGES_PREFIX}*.pyprof"))
+    if not (all(map(_is_left_alone, files)) and _may_change(folder, folder.parent)):
         return None
     return fold(folder, out)
 
@@ -272,9 +209,9 @@ def _is_left_alone(file: Path) -> bool:
         os.close(probe)
 
 
-def _may_change(folder: Path) -> bool:
-    """Whether files in the folder and beside it may be made and removed."""
-    return all(os.access(each, os.W_OK | os.X_OK) for each in (folder, folder.parent))
+def _may_change(*folders: Path) -> bool:
+    """Whether files in the folders may be made and removed."""
+    return all(os.access(each, os.W_OK | os.X_OK) for each in folders)
 
 
 def _copy(node: Path, joined: Recording, target: sqlite3.Connection) -> None:
@@ -309,11 +246,13 @@ def _copy(node: Path, joined: Recording, target: sqlite3.Connection) -> None:
 
 def remove(folder: Path) -> None:
     """Remove the files of a run and its folder; anything else in it stays."""
-    names = [NODE_FILE, *(file.name for file in folder.glob(f"{STAGES_PREFIX}*"))]
+    parts = (*folder.glob(f"{NODE_PREFIX}*"), *folder.glob(f"{STAGES_PREFIX}*"))
+    names = [NODE_FILE, *(file.name for file in parts)]
     for name in names:
         for side in ("", "-journal"):
             with contextlib.suppress(OSError):
                 os.unlink(folder / f"{name}{side}")
+    hostlock.remove_all(folder)
     with contextlib.suppress(OSError):
         folder.rmdir()
 
@@ -321,7 +260,7 @@ def remove(folder: Path) -> None:
 def make(folder: Path, *, overwrite: bool = False) -> None:
     """An empty folder that only its owner can enter."""
     if os.path.lexists(folder) and stat.S_ISDIR(os.lstat(folder).st_mode):
-        if container.is_being_written(folder / NODE_FILE):
+        if any(map(container.is_being_written, node_files(folder))):
             raise UsageError(f"{folder} is being recorded right now: give another name")
         if not overwrite:
             raise UsageError(
@@ -334,3 +273,13 @@ def make(folder: Path, *, overwrite: bool = False) -> None:
         return
     if not (folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())):
         raise UsageError(f"{folder} exists: give another name")
+
+
+def share(folder: Path) -> None:
+    """The folder of a run that has no process of its own; the first that comes makes it."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} can't be the folder of a run: {error.strerror}") from None
+    if folder.is_symlink() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder} can't be the folder of a run: it can't be written")

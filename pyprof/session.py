@@ -9,15 +9,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyprof
-from pyprof import _native, container, forks, host, leaving, runfolder
+from pyprof import _native, container, forks, host, leaving, privacy, runfolder
 from pyprof.errors import PyprofError, SamplerError, UsageError
 from pyprof.host import NS_PER_S
-from pyprof.layout import SAMPLER, Incident
-from pyprof.loading import NODE_FILE, join_folder, load_file, load_folder
+from pyprof.hostlock import HostLock
+from pyprof.joining import ANCHORS_KEY, NODE_PREFIX, join_folder, load_folder
+from pyprof.layout import AGENT_KEY, SAMPLER, Incident
+from pyprof.loading import NODE_FILE, load_file
 from pyprof.notice import say
 from pyprof.reading import read
 from pyprof.recording import Recording
@@ -26,10 +29,15 @@ from pyprof.store import Batch, Head, Store
 from pyprof.writer import Writer
 
 if TYPE_CHECKING:
+    from pyprof.energy import EnergyReport
     from pyprof.hardware import Look, Machine
+    from pyprof.segments import Feed
 
 _STATS_EVERY_NS = 5 * NS_PER_S
 _SUSPEND_NS = NS_PER_S // 20
+#: The wall clock was set if it moves by more than this against the monotonic one.
+_STEP_NS = NS_PER_S // 500
+_MOST_ANCHORS = 50
 
 
 class Session:
@@ -47,9 +55,12 @@ class Session:
         overwrite: bool = False,
         argv: Sequence[str] | None = None,
         kept: str | None = None,
+        inside: tuple[Path, HostLock] | None = None,
     ) -> None:
         """``folder``: the run of a command; stages come from its processes, not from this one.
 
+        ``inside``: the same in the folder of a run that others have begun, for the devices that the
+        lock gives to this process; where there are none, nothing is sampled or written.
         ``kept`` is the scenario that the recording keeps (``pyprof.carbon.keep_text``).
         """
         self._look = look
@@ -61,10 +72,15 @@ class Session:
         self._kept = kept
         self._overwrite = overwrite
         self.folder: Path | None = None
-        self._wants_folder = folder
+        self._host_lock: HostLock | None = None
+        self._is_guest = inside is not None
+        if inside is not None:
+            self.folder, self._host_lock = inside
+        self._wants_folder = folder or self._is_guest
         self._scratch: Path | None = None
         self._machine: Machine | None = None
         self._sampler: _native.Sampler | None = None
+        self._feed: Feed | None = None
         self._writer: Writer | None = None
         self._final: Recording | None = None
         self._written: Path | None = None
@@ -73,6 +89,8 @@ class Session:
         self._pid = os.getpid()
         self._stats_ns = 0
         self._asleep_ns = 0
+        self._since_ns = 0
+        self._anchors: list[tuple[int, int, int]] = []
         self.start_ns = 0
         self.end_ns: int | None = None
 
@@ -91,14 +109,25 @@ class Session:
     def start(self) -> None:
         """Look for hardware, open the recording, read once, and count from then on."""
         from pyprof.hardware import open_machine
+        from pyprof.lead import claim, note_of
 
         if self.running:
             return
         self._check_output()
-        self._machine = machine = open_machine(self._look)
+        if self._look.simulate is not None and self._look.begin_ns == 0:
+            # Whoever takes over goes on with the same signals.
+            self._look = replace(self._look, begin_ns=time.monotonic_ns())
+        machine = open_machine(self._look)
+        self._make_folder()
+        if self._host_lock is not None:
+            machine = claim(machine, self._host_lock, note_of(self._look, self._sampling))
+            if self._is_guest and not (machine.channels or machine.borrowed or machine.unmeasured):
+                self._host_lock.release()
+                return
+        self._machine = machine
         if machine.native is not None and machine.channels:
             self._sampler = self._sampling.sampler(machine.native)
-        self._make_folder()
+        self._feed = _feed(machine)
         self._writer = Writer(self._open_store, self._collect)
         forks.call_in_child(_forget_marks)
         try:
@@ -108,10 +137,11 @@ class Session:
         except BaseException:
             self._end_early()
             raise
+        clocks = host.anchor()
+        self._asleep_ns, self._since_ns = clocks.asleep_ns, clocks.since_ns
         self.start_ns = start_ns = time.monotonic_ns()
         if not self._wants_folder:
             _native.start_marks(self.phase)
-        self._asleep_ns = host.anchor().asleep_ns
         self._writer.post(lambda made: made.begin(start_ns))
         _running.add(self)
         forks.call_in_child(_leak_sessions)
@@ -134,7 +164,13 @@ class Session:
                 say("the recording's disk does not answer: its end may be missing")
             _running.discard(self)
             self._sampler = self._machine = None  # their buffers and libraries go with them
+            self._release_devices()
             self._forget_exit()
+
+    def _release_devices(self) -> None:
+        """Whoever waits takes over, unless the run itself has ended."""
+        if self._host_lock is not None:
+            self._host_lock.release(over=not self._is_guest)
 
     def flush(self) -> None:
         """Commit what has been read and marked up to now."""
@@ -180,6 +216,10 @@ class Session:
                 path = None if made.path is None else str(made.path)
                 return self._with_stages(read(made.connection, path, made.session, live=True))
 
+    def energy(self) -> EnergyReport:
+        """Joules of the whole run."""
+        return self.recording.energy()
+
     def _recorded(self) -> Recording:
         if self._written is not None and self._written.exists():
             if self.folder is not None and self._written != self.out:
@@ -200,8 +240,13 @@ class Session:
         container.check_free(self.out, self._overwrite)
 
     def _make_folder(self) -> None:
-        if not self._wants_folder:
+        if not self._wants_folder or self._is_guest:
             return
+        self._find_folder()
+        assert self.folder is not None
+        self._host_lock = HostLock(self.folder)
+
+    def _find_folder(self) -> None:
         if self.out is not None:
             try:
                 self.folder = runfolder.folder_of(self.out)
@@ -212,9 +257,15 @@ class Session:
         self._scratch = self.folder = Path(tempfile.mkdtemp(prefix="pyprof-run-"))
 
     def _open_store(self) -> Store:
-        path = self.out if self.folder is None else self.folder / NODE_FILE
+        path = self.out if self.folder is None else self.folder / self._node_name
         overwrite = self._overwrite and self.folder is None
         return Store(path, self._head(), overwrite=overwrite)
+
+    @property
+    def _node_name(self) -> str:
+        if not self._is_guest:
+            return NODE_FILE
+        return f"{NODE_PREFIX}{os.getpid()}-{time.monotonic_ns()}.pyprof"
 
     def _head(self) -> Head:
         assert self._machine is not None
@@ -229,21 +280,30 @@ class Session:
         }
         if self._kept is not None:
             meta["scenario"] = self._kept
+        if self._machine.agent is not None:
+            meta[AGENT_KEY] = os.path.abspath(self._machine.agent)
         notes = [Incident(process.mono_ns, "note", -1, 1, note) for note in self._machine.notes]
-        return Head(
+        head = Head(
             meta=meta,
             process=process,
             sources=self._machine.sources,
-            channels=(*self._machine.channels, *self._machine.unmeasured),
-            sampled=len(self._machine.channels),
+            channels=(
+                *self._machine.channels,
+                *self._machine.borrowed,
+                *self._machine.unmeasured,
+            ),
+            sampled=len(self._machine.channels) + len(self._machine.borrowed),
             incidents=notes,
         )
+        names = privacy.active()
+        return head if names is None else names.head(head)
 
     def _end_early(self) -> None:
         assert self._writer is not None
         self._writer.post(lambda made: made.close())
         self._writer.stop()
         self._writer = None
+        self._release_devices()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -261,17 +321,41 @@ class Session:
             if now_ns - self._stats_ns > _STATS_EVERY_NS:
                 self._stats_ns = now_ns
                 batch.stats = dict(_flat(self._sampler.stats()))
-        batch.incidents = [*batch.incidents, *self._suspended(now_ns)]
+        if self._feed is not None:
+            self._borrow(self._feed, batch)
+        clocks = host.anchor()
+        batch.incidents = [*batch.incidents, *self._suspended(clocks)]
+        self._keep_anchor(clocks)
+        names = privacy.active()
+        if names is not None:
+            batch.incidents = names.incidents(batch.incidents)
         return batch
 
-    def _suspended(self, now_ns: int) -> list[Incident]:
+    def _borrow(self, feed: Feed, batch: Batch) -> None:
+        """What the agent has published; at the end what there is by then, without waiting."""
+        own = runfolder.this_process(SAMPLER, self.phase, None)
+        frames, incidents = feed.take(own, now=self.end_ns is not None)
+        batch.frames += frames
+        batch.incidents = [*batch.incidents, *incidents]
+
+    def _suspended(self, clocks: host.Anchor) -> list[Incident]:
         """The boot clock runs on while the machine sleeps, the monotonic one does not."""
-        asleep_ns = host.anchor().asleep_ns
+        asleep_ns = clocks.asleep_ns
         slept_ns, self._asleep_ns = asleep_ns - self._asleep_ns, asleep_ns
         if slept_ns < _SUSPEND_NS or self.start_ns == 0:
             return []
         text = f"the machine was suspended for {slept_ns / NS_PER_S:.1f} s, which nothing counts"
-        return [Incident(now_ns, "suspend", -1, 1, text)]
+        return [Incident(clocks.mono_ns, "suspend", -1, 1, text)]
+
+    def _keep_anchor(self, clocks: host.Anchor) -> None:
+        """Where the wall clock was set, or the machine slept: later processes know other clocks."""
+        store = None if self._writer is None else self._writer.store
+        moved_ns = clocks.since_ns - self._since_ns
+        if self.start_ns == 0 or store is None or abs(moved_ns) < _STEP_NS:
+            return
+        self._since_ns = clocks.since_ns
+        self._anchors = [*self._anchors, (clocks.mono_ns, clocks.boot_ns, clocks.wall_ns)]
+        store.remember(ANCHORS_KEY, json.dumps(self._anchors[-_MOST_ANCHORS:]))
 
     def _finish(
         self, made: Store, end_ns: int, exit_status: int | None, signal: int | None
@@ -302,6 +386,15 @@ def _flat(stats: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, flo
             yield from _flat({str(i): row for i, row in enumerate(value)}, f"{prefix}{name}/")
         elif isinstance(value, (int, float)):
             yield f"{prefix}{name}", value
+
+
+def _feed(machine: Machine) -> Feed | None:
+    if machine.agent is None or not machine.borrowed:
+        return None
+    from pyprof.segments import Feed, Published
+
+    places = dict(enumerate(machine.borrowed, len(machine.channels)))
+    return Feed(Published(Path(machine.agent)), places)
 
 
 _running: set[Session] = set()

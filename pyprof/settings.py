@@ -105,3 +105,11 @@ def default_nvml() -> str | None:
 def default_place(variable: str) -> str | None:
     """What one of ``PLACES`` says, None if it is not set."""
     return os.environ.get(variable) or None
+
+
+def default_agent(sysfs: str = "/sys") -> str | None:
+    """``PYPROF_AGENT``, or the folder of this machine's own service; an empty name is none."""
+    named = os.environ.get("PYPROF_AGENT")
+    if named is not None:
+        return named or None
+    return "/run/pyprof" if sysfs == "/sys" else None

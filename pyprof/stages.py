@@ -24,7 +24,7 @@ def _decorate(mark: stage, function: Callable[..., Any]) -> Callable[..., Any]:
 def _ask_for_run() -> None:
     """At the first mark: only inside a run is more of pyprof imported."""
     if "PYPROF_RUN" in os.environ:
-        from pyprof.runfolder import enter
+        from pyprof.stagelog import enter
 
         enter()
 

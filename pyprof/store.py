@@ -267,6 +267,19 @@ class Store:
         self._sealer, self._tally = sealer, tally
         self.head = replace(self.head, process=done)
 
+    def remember(self, key: str, text: str) -> None:
+        """One more fact in ``meta``."""
+        self._steadily(lambda: self._remember(key, text))
+
+    def _remember(self, key: str, text: str) -> None:
+        tally = self._tally.copy()
+        kept = self.connection.execute("SELECT 1 FROM meta WHERE key=?", (key,)).fetchone()
+        tally.rows["meta"] += 0 if kept else 1
+        with transaction(self.connection):
+            insert(self.connection, "meta", [sealed(key, text)])
+            self._insert_tally(tally)
+        self._tally = tally
+
     def close(self) -> None:
         """End of writing. A store in memory is gone with it."""
         with self.lock:

@@ -106,7 +106,7 @@ class Writer:
     # -- on the thread
 
     def _run(self) -> None:
-        _shelter()
+        shelter()
         if not self._lazily and not self._open():
             return
         next_s = time.monotonic()
@@ -174,7 +174,7 @@ class Writer:
             self._complain(f"the recording is incomplete ({error})")
 
 
-def _shelter() -> None:
+def shelter() -> None:
     """Leave every signal to the workload's threads; only real faults stay."""
     with contextlib.suppress(ValueError, OSError):
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)

@@ -9,9 +9,11 @@
 #include "bind/stage.h"
 #include "core/account.h"
 #include "core/clock.h"
+#include "core/coarse.h"
 #include "core/frame.h"
 #include "core/hardware.h"
 #include "core/sampler.h"
+#include "core/splice.h"
 #include "sources/model.h"
 #include "sources/precedence.h"
 #include "sources/replay.h"
@@ -179,8 +181,9 @@ struct Machine {
 void add_replay(Machine& machine, const Channel& channel,
                 const std::vector<std::tuple<int64_t, double, double>>& segments, bool repeat,
                 int64_t sensor_period_ns, int64_t phase_ns, double jitter, double quantum_j,
-                int64_t window_ns, uint64_t start_count) {
-  ReplaySensor sensor{sensor_period_ns, phase_ns, jitter, quantum_j, window_ns, start_count};
+                int64_t window_ns, uint64_t start_count, int64_t begin_ns) {
+  ReplaySensor sensor{sensor_period_ns, phase_ns,    jitter,  quantum_j,
+                      window_ns,        start_count, begin_ns};
   machine.hardware.add(replay(channel, segments, repeat, sensor));
 }
 
@@ -244,7 +247,7 @@ void bind_hardware(py::module_& module) {
       .def("add_replay", &add_replay, py::arg("channel"), py::arg("segments"), py::arg("repeat"),
            py::kw_only(), py::arg("sensor_period_ns"), py::arg("phase_ns") = 0,
            py::arg("jitter") = 0.0, py::arg("quantum_j") = 0.0, py::arg("window_ns") = 0,
-           py::arg("start_count") = 0)
+           py::arg("start_count") = 0, py::arg("begin_ns") = 0)
       .def_property_readonly("channels",
                              [](const Machine& machine) { return machine.hardware.channels(); });
   module.def("source_names", [] {
@@ -649,6 +652,52 @@ void bind_account(py::module_& module) {
       .def("own", &own, py::arg("times_ns"));
 }
 
+// -- frames made into others ----------------------------------------------------------------------
+
+template <typename Maker>
+py::bytes remade(Maker& maker, const py::bytes& frames) {
+  std::vector<uint8_t> out;
+  const auto input = view(frames);
+  {
+    const py::gil_scoped_release release;
+    maker.add(input, out);
+  }
+  return to_bytes(out);
+}
+
+Grain grain_of(int64_t step_ns, double quantum_j) {
+  if (step_ns < 0 || (step_ns > 0 && !(quantum_j > 0))) {
+    throw py::value_error("a grain needs a step of 0 ns or more and a quantum above 0 J");
+  }
+  return {step_ns, quantum_j};
+}
+
+void bind_remakers(py::module_& module) {
+  py::class_<Splice>(module, "Splice", py::is_final(),
+                     "The changes of several recordings of the same sensors made into one.")
+      .def(py::init<size_t>(), py::arg("channels"))
+      .def("begin", &Splice::begin, py::arg("stream"), py::arg("channels"), py::arg("shift_ns") = 0)
+      .def("add", &remade<Splice>, py::arg("frames"));
+  py::class_<Coarse>(module, "Coarse", py::is_final(),
+                     "Readings made coarser before others may see them; no energy is lost.")
+      .def(py::init([](std::vector<Channel> channels,
+                       const std::vector<std::pair<int64_t, double>>& grains) {
+             std::vector<Grain> checked;
+             for (const auto& [step_ns, quantum_j] : grains) {
+               checked.push_back(grain_of(step_ns, quantum_j));
+             }
+             return std::make_unique<Coarse>(std::move(channels), std::move(checked));
+           }),
+           py::arg("channels"), py::arg("grains"))
+      .def("add", &remade<Coarse>, py::arg("frames"));
+  module.def(
+      "coarse_channel",
+      [](const Channel& channel, int64_t step_ns, double quantum_j) {
+        return coarse_channel(channel, grain_of(step_ns, quantum_j));
+      },
+      py::arg("channel"), py::arg("step_ns"), py::arg("quantum_j"));
+}
+
 py::tuple anchor() {
   const Anchor at = read_anchor();
   return py::make_tuple(at.monotonic_ns, at.boot_ns, at.wall_ns);
@@ -666,5 +715,6 @@ PYBIND11_MODULE(_native, module) {
   pyprof::bind_hardware(module);
   pyprof::bind_sampler(module);
   pyprof::bind_account(module);
+  pyprof::bind_remakers(module);
   if (pyprof_add_stage(module.ptr()) != 0) throw py::error_already_set();
 }

@@ -33,8 +33,10 @@ SensorSpec make_spec(const Channel& channel, const ReplaySensor& sensor) {
 
 class ReplayUnit : public Unit {
  public:
-  ReplayUnit(Channel channel, SensorModel model)
-      : channels_{std::move(channel)}, model_(std::move(model)), epoch_ns_(monotonic_ns()) {}
+  ReplayUnit(Channel channel, SensorModel model, int64_t begin_ns)
+      : channels_{std::move(channel)},
+        model_(std::move(model)),
+        epoch_ns_(begin_ns != 0 ? begin_ns : monotonic_ns()) {}
   const std::vector<Channel>& channels() const override { return channels_; }
 
   void read(std::span<Sample> out) noexcept override {
@@ -64,7 +66,7 @@ std::unique_ptr<Unit> replay(Channel channel,
     channel.window_ns = sensor.window_ns;
   }
   SensorModel model(make_signal(segments, repeat), make_spec(channel, sensor));
-  return std::make_unique<ReplayUnit>(std::move(channel), std::move(model));
+  return std::make_unique<ReplayUnit>(std::move(channel), std::move(model), sensor.begin_ns);
 }
 
 }  // namespace pyprof

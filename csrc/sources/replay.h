@@ -17,9 +17,10 @@ struct ReplaySensor {
   double quantum_j = 0;
   int64_t window_ns = 0;
   uint64_t start_count = 0;
+  int64_t begin_ns = 0;  // of the signal on CLOCK_MONOTONIC; 0: when the unit is made
 };
 
-// Segments are (duration_ns, start_w, end_w); the signal begins when the unit is made.
+// Segments are (duration_ns, start_w, end_w); read through a sensor.
 std::unique_ptr<Unit> replay(Channel channel,
                              const std::vector<std::tuple<int64_t, double, double>>& segments,
                              bool repeat, const ReplaySensor& sensor);

@@ -14,6 +14,7 @@ VERBS = {
     "report": "account for a recording again, for any zone, as text or JSON",
     "recover": "save what is left of a damaged recording as a new one",
     "doctor": "what can be read on this machine, why not the rest, and the remedy",
+    "agent": "a service that reads the sensors for users who may not",
     "carbon": "a recording or bare figures as carbon: zones, hours, hardware, standards",
     "lifecycle": "a whole life cycle: hardware, idle, development, training, use",
     "factors": "the grid factors and hardware figures behind it all, with their sources",

@@ -42,6 +42,7 @@ exit status: 0 if at least one sensor of the hardware is readable, 1 if none is,
 SCHEMA = "pyprof.doctor/1"
 _NOT_HARDWARE = ("modelled", "replay")
 _POWERCAP = "rapl-powercap"
+_RAPL = ("rapl-perf", _POWERCAP)
 _GIB = 2**30
 _WINDOWS = 8
 _WINDOW_S = 0.15
@@ -102,7 +103,7 @@ def _findings(machine: Machine, trial: Trial, parts: inventory.Inventory) -> dic
         "readable": any(row["channels"] for row in sources if row["name"] not in _NOT_HARDWARE),
         "scope": machine.scope,
         "sources": sources,
-        "channels": [_channel(row, trial) for row in machine.channels],
+        "channels": [_channel(row, trial) for row in (*machine.channels, *machine.borrowed)],
         "unmeasured": [_channel(row, trial) for row in machine.unmeasured],
         "notes": [*machine.notes, *_surroundings(surroundings.look())],
         "shadowed": list(_shadows()),
@@ -111,7 +112,8 @@ def _findings(machine: Machine, trial: Trial, parts: inventory.Inventory) -> dic
 
 def _source(source: Source, machine: Machine, trial: Trial) -> dict[str, Any]:
     """A source with what it reads and what a read costs."""
-    channels = [row.id for row in machine.channels if row.source == source.name]
+    rows = (*machine.channels, *machine.borrowed)
+    channels = [row.id for row in rows if row.source == source.name]
     cost = trial.read_cost_us.get(source.name)
     return asdict(source) | {"channels": channels, "read_cost_us": cost}
 
@@ -263,6 +265,7 @@ def _page(found: Mapping[str, Any], page: Page) -> list[str]:
     sections = (
         [clean(head), *_inventory_lines(found["inventory"], page)],
         _source_lines(found["sources"], page),
+        _without_root(found["sources"], page),
         _channel_lines(found["channels"], page),
         _listed(
             "Modelled",
@@ -330,6 +333,41 @@ def _source_words(source: Mapping[str, Any], page: Page) -> str:
     if source["reason"]:
         words.append(clean(source["reason"]))
     return "; ".join(words)
+
+
+def _without_root(sources: Sequence[Mapping[str, Any]], page: Page) -> list[str]:
+    """For counters that only root may read: the ways that give the least away, with their risk.
+
+    Commands are not wrapped, so that they can be copied.
+    """
+    denied = [row for row in sources if row["name"] in _RAPL and not row["channels"]]
+    if not any("chgrp" in (row["remedy"] or "") for row in denied):
+        return []
+    if any(row["channels"] for row in sources if row["name"] in (*_RAPL, "agent")):
+        return []
+    return [
+        paint("Processor counters without root", "bold", page.colour),
+        *bullet(
+            "a system service that reads them for a group, in steps of 1 s and 1 J: the group sees "
+            "what the machine uses, too coarsely to tell what others compute",
+            page,
+        ),
+        "      pyprof agent --print-unit | sudo tee /etc/systemd/system/pyprof-agent.service",
+        "      sudo groupadd --system -f pyprof && sudo usermod -aG pyprof $USER",
+        "      sudo systemctl enable --now pyprof-agent",
+        *bullet(
+            "the group powercap, as above: it reads them at their full pace, which can give away "
+            "what others compute (CVE-2020-8694)",
+            page,
+        ),
+        *bullet(
+            "one command with one capability: it and all it starts may watch the performance "
+            "events of every process, for as long as it runs",
+            page,
+        ),
+        "      sudo capsh --keep=1 --user=$USER --inh=cap_perfmon --addamb=cap_perfmon -- \\",
+        "        -c 'pyprof run -- python train.py'",
+    ]
 
 
 def _lasting_remedy(source: Mapping[str, Any]) -> list[str]:

@@ -51,6 +51,13 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--pue", metavar="P", type=parse_pue, help="overhead of the facility")
 
 
+def add_privacy(parser: argparse.ArgumentParser) -> None:
+    """Whom the output may name."""
+    parser.add_argument(
+        "--redact", action="store_true", help="name no host, user or device: pseudonyms instead"
+    )
+
+
 def add_hardware(parser: argparse.ArgumentParser) -> None:
     """Where to look for sensors."""
     group = parser.add_argument_group("sensors")
@@ -120,8 +127,10 @@ def look(args: argparse.Namespace) -> Look:
     from pyprof.hardware import Look
 
     names = args.sources
+    sysfs = args.sysfs or settings.default_sysfs()
     return Look(
-        sysfs=args.sysfs or settings.default_sysfs(),
+        sysfs=sysfs,
+        agent=settings.default_agent(sysfs),
         nvml=args.nvml or settings.default_nvml(),
         sources=None if names is None else tuple(each for each in names.split(",") if each),
         model=not args.no_model,

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="a recording, or a run's folder")
     parser.add_argument("--json", nargs="?", const="-", metavar="OUT", help="JSON (alone: stdout)")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite what exists")
+    options.add_privacy(parser)
     options.add_place(parser)
     parser.add_argument("--kind", choices=("lifecycle", "direct"), help="kind of grid factor")
     group = parser.add_argument_group("text").add_mutually_exclusive_group()
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.json} is the recording itself: give the JSON another name")
     recording = _load(args.file)
     scenario = options.scenario(args, recording)
-    report = recording.report(scenario=scenario)
+    report = _report(recording, scenario, redacted=args.redact)
     if args.json is None:
         write(sys.stdout, _text(report, args, scenario))
     else:
@@ -65,10 +66,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _report(recording: Recording, scenario: Scenario, *, redacted: bool) -> EnergyReport:
+    """The report, with pseudonyms where they are wanted."""
+    if not redacted:
+        return recording.report(scenario=scenario)
+    from pyprof.privacy import redact, redact_stages
+
+    nameless, names = redact(recording)
+    return redact_stages(nameless.report(scenario=scenario), names)
+
+
 def _load(name: str) -> Recording:
     """The recording; what a dead run left behind becomes the one file that it was to be."""
     from pyprof.loading import FOLDER_SUFFIX, load
-    from pyprof.runfolder import fold_remains
+    from pyprof.runfolder import complete_file, fold_remains
 
     try:
         folded = fold_remains(Path(name))
@@ -78,7 +89,13 @@ def _load(name: str) -> Recording:
     if folded is not None:
         say(f"the run of {folded} was cut short: what it left is now in that file")
     file = name.removesuffix(FOLDER_SUFFIX)
-    return load(file if not os.path.lexists(name) and os.path.isfile(file) else name)
+    chosen = file if not os.path.lexists(name) and os.path.isfile(file) else name
+    try:
+        if complete_file(Path(chosen)) is not None:
+            say(f"what the agent has published since the end is now in {chosen} as well")
+    except PyprofError as error:
+        say(str(error))
+    return load(chosen)
 
 
 def _text(report: EnergyReport, args: argparse.Namespace, scenario: Scenario) -> str:

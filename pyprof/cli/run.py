@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pyprof.carbon import Scenario
     from pyprof.energy import EnergyReport
     from pyprof.session import Session
+    from pyprof.sharing import SharedRun
 
 NAME = "run"
 HELP = "Measure a command: its energy and carbon, stage by stage."
@@ -51,6 +52,7 @@ examples:
   pyprof run --zone FR -o train.pyprof train.py
   pyprof run --json energy.json -q -m my_package.train
   pyprof run -- torchrun --nproc-per-node 8 train.py
+  srun -N1 -n4 pyprof run -o train.pyprof.d -- python train.py    (they share one recording)
 
 The command's output and exit status pass through, and a signal that kills it ends pyprof as well;
 pyprof's own words go to stderr. A signal sent to pyprof alone is passed on; one that another
@@ -59,8 +61,10 @@ the command has started: 125 usage, 126 not executable, 127 not found.
 """
 
 _ERROR_STATUS = 125
-_FLAGS = {"--help", "--force", "--quiet", "--no-model", "--record-argv"}
+_FLAGS = {"--help", "--force", "--quiet", "--no-model", "--record-argv", "--redact"}
 _NAME_LENGTH = 40
+#: The name of a recording that several processes write together.
+SHARED_SUFFIX = ".pyprof.d"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record-argv", action="store_true", help="keep the command's arguments in the recording"
     )
+    options.add_privacy(parser)
     options.add_place(parser)
     options.add_sampling(parser)
     options.add_hardware(parser)
@@ -115,6 +120,10 @@ def run(args: argparse.Namespace) -> int:
     out = _output(args)
     argv = expand(args.command)
     find_program(argv[0], os.environ)
+    if args.redact:
+        from pyprof.privacy import activate
+
+        activate()
     signals = Signals()
     measuring = _Measuring(args, out, scenario)
     measuring.start()
@@ -169,7 +178,7 @@ class _Measuring:
         self._args = args
         self._out = out
         self._scenario = scenario
-        self._session: Session | None = None
+        self._session: Session | SharedRun | None = None
         self.environment: dict[str, str] = {}
 
     def start(self) -> None:
@@ -183,12 +192,16 @@ class _Measuring:
         except Exception as error:
             _complain("nothing is measured", error)
 
-    def _new_session(self) -> Session:
+    def _new_session(self) -> Session | SharedRun:
         """A session with the choices of the command line."""
         from pyprof.carbon import keep_text
         from pyprof.session import Session
 
         args = self._args
+        if self._out.name.endswith(SHARED_SUFFIX):
+            from pyprof.sharing import SharedRun
+
+            return SharedRun(options.look(args), self._out, args.phase, options.sampling(args))
         return Session(
             options.look(args),
             out=self._out,
@@ -225,13 +238,18 @@ class _Measuring:
                 lambda: session.stop(ending.exit_status, ending.signal),
             )
             written = _step("the recording stays in its folder", session.fold)
-            _step("the report could not be made", lambda: self._tell(session.recording.energy()))
+            _step("the report could not be made", lambda: self._tell(session.energy()))
             self._point_to(written)
+            _step("what the agent lags could not be told", lambda: self._tell_lag(session))
         except KeyboardInterrupt:
             say(f"interrupted: 'pyprof report {self._out}' makes the report")
 
     def _tell(self, energy: EnergyReport) -> None:
         """JSON where asked, and the report on stderr."""
+        if self._args.redact:
+            from pyprof.privacy import active, redact_stages
+
+            energy = redact_stages(energy, active())
         priced = _step("the carbon could not be computed", lambda: self._price(energy))
         report = energy if priced is None else priced
         if self._args.json is not None:
@@ -250,6 +268,21 @@ class _Measuring:
         if written is not None and not self._args.quiet:
             shown = os.path.relpath(written)
             say(f"recorded in {shown}; for another grid: pyprof report {shown} --zone Z")
+
+    def _tell_lag(self, session: Session | SharedRun) -> None:
+        """What a system service has read and not published yet."""
+        from pyprof.layout import AGENT_KEY
+
+        if self._args.quiet or AGENT_KEY not in session.recording.meta:
+            return
+        from pyprof.segments import lag_ns
+
+        lag_s = lag_ns(session.recording) / 1e9
+        if lag_s > 0:
+            say(
+                f"the last {lag_s:.1f} s of what the agent reads is not published yet: "
+                f"'pyprof report {self._out}' adds them ten seconds from now"
+            )
 
     def _text(self, report: EnergyReport) -> str:
         """The report as stderr wants it."""
