@@ -55,6 +55,8 @@ class Look:
     """Level Zero's loader, None: the system's."""
     meter: str | None = None
     """Pipe, serial line or file of an external meter; ``dcmi:[DEVICE]`` or ``redfish:URL``."""
+    scope: str = "devices"
+    """``devices``: the GPUs that the environment gives to the job; ``node``: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ class _Survey:
 
     def leave_out_foreign_gpus(self) -> None:
         """Drop NVIDIA GPUs that the environment gives to somebody else."""
-        if "CUDA_VISIBLE_DEVICES" not in os.environ:
+        if "CUDA_VISIBLE_DEVICES" not in os.environ or self._look.scope == "node":
             return
         from pyprof.driver import Driver
 

@@ -7,6 +7,7 @@ import fcntl
 import os
 import sqlite3
 import stat
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import pyprof
 from pyprof import _native, container, forks, host, leaving
 from pyprof.copying import fill
 from pyprof.errors import PyprofError, RecordingError, UsageError
-from pyprof.layout import SAMPLER, STAGES, VERSION, Process, mark_row, process_row, sealed
+from pyprof.layout import SAMPLER, STAGES, VERSION, Incident, Process, mark_row, process_row, sealed
 from pyprof.loading import (
     FOLDER_SUFFIX,
     NODE_FILE,
@@ -151,14 +152,21 @@ class StageLog:
         return made
 
     def _collect(self) -> Batch:
-        marks = _native.drain_marks()
-        return Batch(time.monotonic_ns(), marks=[marks] if marks else [])
+        marks, now_ns = _native.drain_marks(), time.monotonic_ns()
+        return Batch(now_ns, marks=[marks] if marks else [], incidents=sync_notes(now_ns))
 
     def _give_up(self) -> None:
         """The workload goes on as if it were not measured."""
         _native.stop_marks()
         if self.run.folder.is_dir():
             say(f"stages can't be written to {self.run.folder} any more and are left out")
+
+
+def sync_notes(now_ns: int) -> list[Incident]:
+    """What this process' stages have waited for, as far as it was not said before."""
+    module = sys.modules.get("pyprof.sync")
+    notes = [] if module is None else module.take_notes()
+    return [Incident(now_ns, "note", -1, 1, note) for note in notes]
 
 
 def _end(made: Store, end_ns: int) -> None:

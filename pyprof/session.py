@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyprof
 from pyprof import _native, container, forks, host, leaving, runfolder
+from pyprof.baseline import Chosen, Place, choose
+from pyprof.check import watch_beside
 from pyprof.errors import PyprofError, SamplerError, UsageError
 from pyprof.host import NS_PER_S
 from pyprof.layout import SAMPLER, Incident
@@ -21,8 +23,10 @@ from pyprof.loading import NODE_FILE, join_folder, load_file, load_folder
 from pyprof.notice import say
 from pyprof.reading import read
 from pyprof.recording import Recording
+from pyprof.runfolder import sync_notes
 from pyprof.sampling import Sampling
 from pyprof.store import Batch, Head, Store
+from pyprof.usage import Party, watch
 from pyprof.writer import Writer
 
 if TYPE_CHECKING:
@@ -47,10 +51,14 @@ class Session:
         overwrite: bool = False,
         argv: Sequence[str] | None = None,
         kept: str | None = None,
+        baseline: str | None = None,
+        party: Party | None = None,
     ) -> None:
         """``folder``: the run of a command; stages come from its processes, not from this one.
 
         ``kept`` is the scenario that the recording keeps (``pyprof.carbon.keep_text``).
+        ``baseline`` names the machine's baseline (:func:`pyprof.baseline.choose`); ``party`` says
+        whose share in its devices is wanted.
         """
         self._look = look
         self._sampling = sampling or Sampling()
@@ -59,6 +67,9 @@ class Session:
         self._command = command if command is not None else host.program_name()
         self._argv = None if argv is None else json.dumps(list(argv))
         self._kept = kept
+        self._baseline_name = baseline
+        self._baseline = Chosen(None)
+        self._party = party
         self._overwrite = overwrite
         self.folder: Path | None = None
         self._wants_folder = folder
@@ -95,7 +106,9 @@ class Session:
         if self.running:
             return
         self._check_output()
-        self._machine = machine = open_machine(self._look)
+        machine = open_machine(self._look)
+        self._baseline = self._choose_baseline(machine)
+        self._machine = machine = self._watched(watch_beside(machine))
         if machine.native is not None and machine.channels:
             self._sampler = self._sampling.sampler(machine.native)
         self._make_folder()
@@ -199,6 +212,14 @@ class Session:
             return
         container.check_free(self.out, self._overwrite)
 
+    def _watched(self, machine: Machine) -> Machine:
+        return machine if self._party is None else watch(machine, self._look, self._party)
+
+    def _choose_baseline(self, machine: Machine) -> Chosen:
+        look = self._look
+        place = Place.here(look.sysfs, look.nvml, look.simulate)
+        return choose(self._baseline_name, place, machine.channels)
+
     def _make_folder(self) -> None:
         if not self._wants_folder:
             return
@@ -229,7 +250,10 @@ class Session:
         }
         if self._kept is not None:
             meta["scenario"] = self._kept
-        notes = [Incident(process.mono_ns, "note", -1, 1, note) for note in self._machine.notes]
+        if self._baseline.baseline is not None:
+            meta["baseline"] = self._baseline.baseline.to_json()
+        words = [*self._machine.notes, *filter(None, [self._baseline.note])]
+        notes = [Incident(process.mono_ns, "note", -1, 1, note) for note in words]
         return Head(
             meta=meta,
             process=process,
@@ -261,7 +285,7 @@ class Session:
             if now_ns - self._stats_ns > _STATS_EVERY_NS:
                 self._stats_ns = now_ns
                 batch.stats = dict(_flat(self._sampler.stats()))
-        batch.incidents = [*batch.incidents, *self._suspended(now_ns)]
+        batch.incidents = [*batch.incidents, *self._suspended(now_ns), *sync_notes(now_ns)]
         return batch
 
     def _suspended(self, now_ns: int) -> list[Incident]:

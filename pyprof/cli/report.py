@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyprof.baseline import NONE, load
 from pyprof.cli import options
-from pyprof.errors import PyprofError, UsageError
+from pyprof.errors import BaselineError, PyprofError, UsageError
 from pyprof.export.terminal import say, usable_width, wants_colour, write
 
 if TYPE_CHECKING:
+    from pyprof.baseline import Baseline
     from pyprof.carbon import Scenario
     from pyprof.energy import EnergyReport
     from pyprof.recording import Recording
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", nargs="?", const="-", metavar="OUT", help="JSON (alone: stdout)")
     parser.add_argument("-f", "--force", action="store_true", help="overwrite what exists")
     options.add_place(parser)
+    options.add_baseline(parser)
     parser.add_argument("--kind", choices=("lifecycle", "direct"), help="kind of grid factor")
     group = parser.add_argument_group("text").add_mutually_exclusive_group()
     group.add_argument("--stages", type=int, metavar="N", help="show the N largest stages (20)")
@@ -55,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.json} is the recording itself: give the JSON another name")
     recording = _load(args.file)
     scenario = options.scenario(args, recording)
-    report = recording.report(scenario=scenario)
+    if args.baseline == NONE:
+        recording = recording.without_baseline
+    report = recording.report(scenario=scenario, baseline=_baseline(args.baseline, recording))
     if args.json is None:
         write(sys.stdout, _text(report, args, scenario))
     else:
@@ -67,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _load(name: str) -> Recording:
     """The recording; what a dead run left behind becomes the one file that it was to be."""
-    from pyprof.loading import FOLDER_SUFFIX, load
+    from pyprof.loading import FOLDER_SUFFIX
+    from pyprof.loading import load as load_recording
     from pyprof.runfolder import fold_remains
 
     try:
@@ -78,7 +84,18 @@ def _load(name: str) -> Recording:
     if folded is not None:
         say(f"the run of {folded} was cut short: what it left is now in that file")
     file = name.removesuffix(FOLDER_SUFFIX)
-    return load(file if not os.path.lexists(name) and os.path.isfile(file) else name)
+    return load_recording(file if not os.path.lexists(name) and os.path.isfile(file) else name)
+
+
+def _baseline(name: str | None, recording: Recording) -> Baseline | None:
+    """The baseline that was named, if it is of the machine that was recorded."""
+    if name in (None, NONE):
+        return None
+    baseline = load(name or "")
+    why = baseline.why_not(recording.place, recording.channels)
+    if why is not None:
+        raise BaselineError(f"the baseline {name} can't be used for {recording.path}: {why}")
+    return baseline
 
 
 def _text(report: EnergyReport, args: argparse.Namespace, scenario: Scenario) -> str:
