@@ -19,7 +19,9 @@ def anchor() -> tuple[int, int, int]:
 class stage:
     """A named interval of work: ``with stage("forward"):`` or ``@stage("forward")``."""
 
-    def __new__(cls, name: str, phase: str | None = None) -> stage: ...
+    def __new__(
+        cls, name: str, phase: str | None = None, *, sync: bool | Callable[[], object] | None = None
+    ) -> stage: ...
     def __enter__(self) -> stage: ...
     def __exit__(self, *exc_info: object) -> None: ...
     def __call__(self, function: _F, /) -> _F: ...
@@ -35,8 +37,20 @@ class stage:
     def _resume(self) -> None:
         """A generator goes on: what it had open is open again, under what is open now."""
 
-def stage_with_default(name: str, phase: str | None, default: str | None, /) -> stage:
+def stage_with_default(
+    name: str,
+    phase: str | None,
+    default: str | None,
+    sync: bool | Callable[[], object] | None = None,
+    /,
+) -> stage:
     """A stage whose phase is ``default`` where neither it nor what is around has one."""
+
+def set_framework(wait: Callable[[], object] | None, /) -> None:
+    """What ``sync=True`` calls; its NotImplemented means that nothing was waited for."""
+
+def set_sync(sync: bool | Callable[[], object] | None, /) -> None:
+    """``sync`` of the stages that say nothing themselves."""
 
 def set_stage_hook(hook: Callable[[], object] | None, /) -> None:
     """Called once, at the first mark of a process (also of a forked child), before it is logged."""
@@ -179,6 +193,20 @@ class Hardware:
         """A modelled gauge of constant power."""
     def add_utilisation_model(self, channel: Channel, idle_w: float, design_w: float) -> None:
         """A modelled gauge from the utilisation of the unreadable GPU of that uuid."""
+    def add_power_beside(self, counter: Channel) -> bool:
+        """The power of that NVIDIA GPU as an uncounted gauge ``ID/power``; False if it has none."""
+    def add_usage(
+        self,
+        *,
+        root: int,
+        with_root: bool,
+        cgroup: str,
+        packages: Sequence[tuple[str, Sequence[int]]],
+        gpus: Sequence[tuple[str, str]],
+    ) -> list[str]:
+        """Gauges of who uses the packages (channel id, CPUs) and GPUs (channel id, uuid): channels
+        ``ID/party`` and ``ID/all`` of the domain ``use``, in CPUs or shares of a GPU's time.
+        Returns what can't be told, in sentences."""
     def add_replay(
         self,
         channel: Channel,
@@ -330,7 +358,7 @@ class Account:
         path, phase, count, processes, duration_s, wall_s, energy_j, low_j, high_j, self_energy_j,
         channels_j (list of float or None), unresolved (list of index), solved (list of dict with
         channel index, energy_j, low_j, high_j, mean_w, iterations, lag_s), bound (dict of cause:
-        half-width, joules; channels have it too), cut), events (list of
+        half-width, joules; channels have it too), cut, synced), events (list of
         (channel index, t_ns, kind, count, text)), damaged_bytes. Unknown numbers are None."""
     def series(self, from_ns: int, to_ns: int, steps: int) -> list[list[float | None]]: ...
     def own(self, times_ns: Sequence[int]) -> list[tuple[str, str, list[float | None]]]:

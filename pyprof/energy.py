@@ -64,6 +64,87 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """What the device would have used at rest in the same time, and what it used beyond that.
+
+    ``idle_low_j`` to ``idle_high_j`` is the spread of its power at rest; ``dynamic_j`` is the
+    energy less ``idle_j``, which is never more than the energy.
+    """
+
+    idle_j: float
+    idle_low_j: float
+    idle_high_j: float
+    dynamic_j: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The baseline behind a report's splits; ``unsplit`` are counted channels it does not hold."""
+
+    made_utc: str
+    duration_s: float
+    measurements: int
+    host: str | None
+    power_w: Mapping[str, float]
+    unsplit: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """A reading of the whole less its counted parts: what has no sensor of its own.
+
+    ``low_j`` and ``high_j`` bound what sampling can't see; ``tolerance_j`` is the half-width for
+    the accuracy of all sensors together, None if that of one is not known. ``energy_j`` is None,
+    with a ``reason``, where not all can be right or one is not known over the whole run.
+    """
+
+    whole: str
+    parts: tuple[str, ...]
+    quality: str
+    energy_j: float | None
+    low_j: float | None
+    high_j: float | None
+    tolerance_j: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A counter's energy over that of a second sensor of the same device.
+
+    ``low`` to ``high`` is the ratio's 95 % interval (None: no end); ``verdict`` is *agree* within
+    the accuracy of both, *disagree*, or *unresolved*.
+    """
+
+    against: str
+    ratio: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Who used a device: the energy of its channel in three parts, by a rule.
+
+    ``scope`` says whose ``energy_j`` is: *process tree* or *cgroup*. The three parts add up to the
+    channel's energy; ``low_j`` and ``high_j`` are what the rule leaves open of the first.
+    """
+
+    channel: str
+    scope: str
+    energy_j: float
+    low_j: float
+    high_j: float
+    others_j: float
+    idle_j: float
+    quality: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
 class Channel:
     """Energy of one sensor or model over the run; unknown is None, never 0."""
 
@@ -88,6 +169,8 @@ class Channel:
     reason: str | None = None
     update_spread_s: float | None = None
     bound: Mapping[str, float] = field(default_factory=dict)
+    split: Split | None = None
+    check: Check | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +212,9 @@ class Stage:
     solved: tuple[Solved, ...] = ()
     #: Half-widths of the interval's causes, joules: edges, quantum, gaps, window, repeats, model.
     bound: Mapping[str, float] = field(default_factory=dict)
+    split: Split | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+    sync: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +228,7 @@ class Total:
     by_domain: Mapping[str, float]
     unmeasured: tuple[str, ...]
     bound: Mapping[str, float] = field(default_factory=dict)
+    split: Split | None = None
 
     @property
     def energy_kwh(self) -> float | None:
@@ -308,6 +395,9 @@ class EnergyReport:
     events: tuple[Event, ...]
     overhead: Overhead
     footprint: Priced | None = None
+    baseline: Rest | None = None
+    remainders: tuple[Remainder, ...] = ()
+    shares: tuple[Share, ...] = ()
     timed: Timed | None = field(default=None, repr=False, compare=False)
     _channels: Channels = field(init=False, repr=False, compare=False)
     _stages: Stages = field(init=False, repr=False, compare=False)

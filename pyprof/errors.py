@@ -39,3 +39,7 @@ class NotComparableError(PyprofError):
 
 class SamplerError(PyprofError):
     """The native module is missing or could not start."""
+
+
+class BaselineError(PyprofError):
+    """A baseline that is missing, not one, or another machine's."""

@@ -62,6 +62,8 @@ class Look:
     """Pipe, serial line or file of an external meter; ``dcmi:[DEVICE]`` or ``redfish:URL``."""
     agent: str | None = None
     """Folder of a system service that publishes what this process may not read itself."""
+    scope: str = "devices"
+    """``devices``: the GPUs that the environment gives to the job; ``node``: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,7 @@ class _Survey:
 
     def leave_out_foreign_gpus(self) -> None:
         """Drop NVIDIA GPUs that the environment gives to somebody else."""
-        if "CUDA_VISIBLE_DEVICES" not in os.environ:
+        if "CUDA_VISIBLE_DEVICES" not in os.environ or self._look.scope == "node":
             return
         from pyprof.driver import Driver
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pyprof
-from pyprof import _native, host
+from pyprof import _native, host, usage
+from pyprof.baseline import Baseline
+from pyprof.check import Fault, find_checks, find_faults, is_beside, without
 from pyprof.energy import (
     Channel,
+    Check,
     EnergyReport,
     Event,
     Overhead,
@@ -23,6 +27,7 @@ from pyprof.errors import RecordingError
 from pyprof.layout import Incident
 from pyprof.recording import Recording
 from pyprof.selection import Selection, select
+from pyprof.split import remainders, split_idle
 
 UNMEASURED = "unmeasured"
 _COST_KEYS = ("reads", "failed_reads", "p50_s", "p99_s", "total_s")
@@ -34,23 +39,67 @@ def report(
     start_ns: int | None = None,
     end_ns: int | None = None,
     phase: str | None = None,
+    baseline: Baseline | None = None,
 ) -> EnergyReport:
-    """Joules per stage and channel of the recording, or of a part of it."""
+    """Joules per stage and channel of the recording, or of a part of it.
+
+    With a ``baseline`` idle energy is told from dynamic; devices whose use was recorded are shared.
+    """
     start_ns = recording.start_ns if start_ns is None else start_ns
     end_ns = max(recording.end_ns if end_ns is None else end_ns, start_ns)
-    made, chosen = account(recording, start_ns, end_ns, phase or recording.phase)
-    solved = made.solve()
-    channels = tuple(_channels(recording, solved["channels"]))
-    return EnergyReport(
+    recording, solved, faults, chosen = _solve(
+        recording, start_ns, end_ns, phase or recording.phase
+    )
+    checks = find_checks(recording.channels, solved["channels"])
+    used = _Use(recording.channels, solved)
+    channels = tuple(_channels(recording, solved["channels"], faults, checks))
+    stages = tuple(_stage(row, recording.channels, channels) for row in solved["stages"])
+    doubts = (*_doubts(faults, checks), *_asynchronous(stages, channels))
+    energy = EnergyReport(
         pyprof_version=pyprof.__version__,
         run=_run(recording, start_ns, end_ns),
         sources=recording.sources,
         channel_rows=channels,
-        stage_rows=tuple(_stage(row, channels) for row in solved["stages"]),
+        stage_rows=stages,
         total=_total(solved, channels),
-        events=_events(recording, chosen, solved, start_ns),
+        events=_events(recording, chosen, solved, start_ns, doubts),
         overhead=_overhead(recording),
+        remainders=remainders(channels),
     )
+    if baseline is not None:
+        energy = split_idle(energy, baseline)
+    return used.share(energy, baseline)
+
+
+def _solve(
+    recording: Recording, start_ns: int, end_ns: int, phase: str
+) -> tuple[Recording, dict[str, Any], tuple[Fault, ...], Selection]:
+    """What the native account makes of it, without channels whose readings are impossible."""
+    made, chosen = account(recording, start_ns, end_ns, phase)
+    solved = made.solve()
+    length_s = (end_ns - start_ns) / host.NS_PER_S
+    faults = find_faults(recording.channels, solved["channels"], length_s)
+    if faults:
+        recording = replace(recording, channels=without(recording.channels, faults))
+        made, chosen = account(recording, start_ns, end_ns, phase)
+        solved = made.solve()
+    return recording, solved, faults, chosen
+
+
+def believed(recording: Recording, report: EnergyReport) -> Recording:
+    """The recording with those channels counted that the report counts."""
+    counted = {row.id for row in report.channel_rows if row.counted and row.energy_j is not None}
+    channels = tuple(row.replace(counted=row.id in counted) for row in recording.channels)
+    return replace(recording, channels=channels)
+
+
+def _doubts(faults: Sequence[Fault], checks: Mapping[str, Check]) -> Iterable[str]:
+    """What is to be said of sensors that can't be believed, or don't agree."""
+    yield from (fault.text for fault in faults)
+    left_out = {fault.channel for fault in faults}
+    for channel, check in checks.items():
+        if check.verdict == "disagree" and channel not in left_out:
+            yield check.text
 
 
 def account(
@@ -97,39 +146,112 @@ def _run(recording: Recording, start_ns: int, end_ns: int) -> Run:
     )
 
 
+def _is_shown(channel: _native.Channel) -> bool:
+    """Not what only says who used a device, nor what is only held beside another sensor."""
+    return channel.domain != usage.USE and (channel.counted or not is_beside(channel))
+
+
 def _channels(
-    recording: Recording, solved: Sequence[Mapping[str, Any] | None]
+    recording: Recording,
+    solved: Sequence[Mapping[str, Any] | None],
+    faults: Sequence[Fault],
+    checks: Mapping[str, Check],
 ) -> Iterable[Channel]:
+    wrong = {fault.channel: fault for fault in faults}
     for index, (channel, numbers) in enumerate(zip(recording.channels, solved, strict=True)):
-        given = numbers or {}
-        yield Channel(
-            id=channel.id,
-            domain=channel.domain,
-            device=channel.device,
-            uuid=channel.uuid or None,
-            parent=channel.parent or None,
-            counted=channel.counted,
-            scope=channel.scope,
-            quality=channel.quality,
-            method=channel.method,
-            energy_j=given.get("energy_j"),
-            low_j=given.get("low_j"),
-            high_j=given.get("high_j"),
-            tolerance=channel.tolerance,
-            mean_w=given.get("mean_w"),
-            peak_w=given.get("peak_w"),
-            coverage=given.get("coverage"),
-            update_period_s=given.get("update_period_s"),
-            source=channel.source,
-            reason=channel.reason or None,
+        if not _is_shown(channel):
+            continue
+        made = replace(
+            _channel(channel, numbers or {}, checks.get(channel.id)),
             update_spread_s=recording.stats.get(f"channels/{index}/update_spread_s"),
-            bound=given.get("bound", {}),
         )
+        fault = wrong.get(channel.id)
+        yield made if fault is None else _unbelieved(made, fault)
 
 
-def _stage(row: Mapping[str, Any], channels: Sequence[Channel]) -> Stage:
-    joules = dict(zip((channel.id for channel in channels), row["channels_j"], strict=True))
-    unresolved = tuple(channels[index].id for index in row["unresolved"])
+def _unbelieved(channel: Channel, fault: Fault) -> Channel:
+    """Unknown; counted as missing unless another channel stands for it."""
+    return replace(
+        channel,
+        counted=fault.instead is None,
+        quality=UNMEASURED,
+        energy_j=None,
+        low_j=None,
+        high_j=None,
+        mean_w=None,
+        peak_w=None,
+        bound={},
+        reason=fault.text.partition(": ")[2],
+    )
+
+
+def _channel(channel: _native.Channel, given: Mapping[str, Any], check: Check | None) -> Channel:
+    return Channel(
+        id=channel.id,
+        domain=channel.domain,
+        device=channel.device,
+        uuid=channel.uuid or None,
+        parent=channel.parent or None,
+        counted=channel.counted,
+        scope=channel.scope,
+        quality=channel.quality,
+        method=channel.method,
+        energy_j=given.get("energy_j"),
+        low_j=given.get("low_j"),
+        high_j=given.get("high_j"),
+        tolerance=channel.tolerance,
+        mean_w=given.get("mean_w"),
+        peak_w=given.get("peak_w"),
+        coverage=given.get("coverage"),
+        update_period_s=given.get("update_period_s"),
+        source=channel.source,
+        reason=channel.reason or None,
+        bound=given.get("bound", {}),
+        check=check,
+    )
+
+
+class _Use:
+    """Who used the devices: of the channels that hold no joules, what was solved of them."""
+
+    _COVERED = 0.9
+
+    def __init__(self, channels: Sequence[_native.Channel], solved: Mapping[str, Any]) -> None:
+        self._channels = [row for row in channels if row.domain == usage.USE]
+        numbers = zip(channels, solved["channels"], strict=True)
+        self._run_s = {
+            channel.id: found["energy_j"]
+            for channel, found in numbers
+            if channel.domain == usage.USE
+            and found is not None
+            and (found["coverage"] or 0.0) >= self._COVERED
+        }
+        self._stages_s = [self._known(channels, row["channels_j"]) for row in solved["stages"]]
+
+    def _known(
+        self, channels: Sequence[_native.Channel], values: Sequence[float | None]
+    ) -> dict[str, float]:
+        if not self._run_s:
+            return {}
+        pairs = zip(channels, values, strict=True)
+        return {row.id: v for row, v in pairs if row.id in self._run_s and v is not None}
+
+    def share(self, report: EnergyReport, baseline: Baseline | None) -> EnergyReport:
+        """The report with the rows of who used its devices."""
+        if not self._run_s:
+            return report
+        return usage.share(report, self._channels, self._run_s, self._stages_s, baseline)
+
+
+def _stage(
+    row: Mapping[str, Any], recorded: Sequence[_native.Channel], channels: Sequence[Channel]
+) -> Stage:
+    every = dict(zip((channel.id for channel in recorded), row["channels_j"], strict=True))
+    joules = {
+        channel.id: None if channel.quality == UNMEASURED else every[channel.id]
+        for channel in channels
+    }
+    unresolved = tuple(recorded[index].id for index in row["unresolved"])
     return Stage(
         path=row["path"],
         phase=row["phase"],
@@ -147,11 +269,36 @@ def _stage(row: Mapping[str, Any], channels: Sequence[Channel]) -> Stage:
         channels=joules,
         cut=row["cut"],
         solved=tuple(
-            Solved(**{**solved, "channel": channels[solved["channel"]].id})
+            Solved(**{**solved, "channel": recorded[solved["channel"]].id})
             for solved in row["solved"]
         ),
         bound=row["bound"],
+        sync=0 < row["count"] == row["synced"],
     )
+
+
+# Of a stage's energy: less on GPUs than this, and their queue hardly matters.
+_ON_GPUS = 0.05
+
+
+def _asynchronous(stages: Sequence[Stage], channels: Sequence[Channel]) -> Iterable[str]:
+    """One warning for all stages that used a GPU and did not wait for it."""
+    gpus = [row.id for row in channels if row.counted and row.domain == "gpu"]
+    names = [
+        row.path
+        for row in stages
+        if row.path and not row.sync and _joules(row, gpus) > _ON_GPUS * (row.energy_j or math.inf)
+    ]
+    if names:
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        yield (
+            f"GPUs work asynchronously, and stages did not wait for them at their ends ({shown}): "
+            "work that was still queued counts for what came after; sync=True waits"
+        )
+
+
+def _joules(row: Stage, channels: Iterable[str]) -> float:
+    return sum(row.channels.get(channel) or 0.0 for channel in channels)
 
 
 def _total(solved: Mapping[str, Any], channels: Sequence[Channel]) -> Total:
@@ -177,16 +324,21 @@ def _sums(parts: Iterable[tuple[str, float | None]]) -> dict[str, float]:
 
 
 def _events(
-    recording: Recording, chosen: Selection, solved: Mapping[str, Any], start_ns: int
+    recording: Recording,
+    chosen: Selection,
+    solved: Mapping[str, Any],
+    start_ns: int,
+    doubts: Iterable[str],
 ) -> tuple[Event, ...]:
+    hidden = {i for i, row in enumerate(recording.channels) if not _is_shown(row)}
     found = [
         Incident(t_ns, kind, channel, count, text)
         for channel, t_ns, kind, count, text in solved["events"]
     ]
-    defects = (*recording.defects, *chosen.defects, *_damage(solved))
-    notes = [Incident(start_ns, "note", -1, 1, text) for text in defects]
+    words = (*recording.defects, *chosen.defects, *_damage(solved), *doubts)
+    notes = [Incident(start_ns, "note", -1, 1, text) for text in words]
     incidents = (*recording.incidents, *_sum_wraps((*chosen.findings, *found)), *notes)
-    events = [_event(recording, incident, start_ns) for incident in incidents]
+    events = [_event(recording, each, start_ns) for each in incidents if each.channel not in hidden]
     return tuple(sorted(events, key=lambda event: event.t_s))
 
 

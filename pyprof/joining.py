@@ -116,6 +116,8 @@ def join(node: Recording, others: Sequence[Recording]) -> Recording:
             notes.append(verdict.note)
         if verdict.joined:
             accepted.append(other)
+            if not other.channels:  # of those that sampled the splice keeps all incidents
+                notes.extend(each.text for each in other.incidents if each.kind == "note")
     samplers = [other for other in accepted if other.channels]
     whole = _splice(node, samplers) if samplers else node
     processes, marks = list(node.processes), list(node.marks)

@@ -18,12 +18,14 @@ from pyprof.notice import say
 from pyprof.sampling import Sampling, Scheduling
 from pyprof.session import Session
 from pyprof.stages import stage
+from pyprof.usage import Party
 
 if TYPE_CHECKING:
     from pyprof.carbon import Scenario
     from pyprof.hardware import Look
     from pyprof.recording import Recording
 
+SCOPES = ("devices", "node")
 _SYSFS = "/sys"
 #: The name of a recording that several processes write together.
 SHARED_SUFFIX = ".pyprof.d"
@@ -51,6 +53,9 @@ class Profiler:
         simulate: str | None = None,
         budget: float | None = None,
         scheduling: Scheduling | None = None,
+        baseline: str | os.PathLike[str] | None = None,
+        scope: str = "devices",
+        sync: bool | Callable[[], object] | None = None,
     ) -> None:
         """Check every choice; nothing is opened before ``start``.
 
@@ -60,11 +65,21 @@ class Profiler:
         more or less closely. ``budget`` is what sampling may take, in percent of one core (see
         :class:`pyprof.sampling.Sampling`), ``scheduling`` where and how urgently it runs. ``sysfs``
         and ``nvml`` stand for ``/sys`` and the system's NVML library; ``simulate`` is a file of
-        signals to measure instead of hardware.
+        signals to measure instead of hardware. ``baseline`` is a file of ``pyprof baseline``; None:
+        this machine's own, if it has one; ``"none"``: none. ``scope`` is ``devices``, the GPUs that
+        the environment gives to the job, or ``node``, all of them. ``sync`` makes every stage wait
+        for the devices at both ends: True by the framework that the program has loaded (torch,
+        cupy, jax), or something to call.
         """
         if phase not in PHASES:
             raise UsageError(f"phase must be one of {', '.join(PHASES)}, not {phase!r}")
+        if scope not in SCOPES:
+            raise UsageError(f"scope must be one of {', '.join(SCOPES)}, not {scope!r}")
+        if sync is not None and not isinstance(sync, bool) and not callable(sync):
+            raise UsageError(f"sync must be True, False or something to call, not {sync!r}")
         self._sampling = Sampling(pace, interval, budget, scheduling or Scheduling())
+        self._scope = scope
+        self._sync = sync
         self._out = None if out is None else Path(os.fspath(out))
         self._zone = zone
         self._pue = pue
@@ -74,6 +89,7 @@ class Profiler:
         self._sysfs = os.environ.get("PYPROF_SYSFS", sysfs) if sysfs == _SYSFS else sysfs
         self._nvml = nvml if nvml is not None else os.environ.get("PYPROF_NVML") or None
         self._simulate = simulate
+        self._baseline = None if baseline is None else os.fspath(baseline)
         self._session: Session | None = None
         self._log: stagelog.StageLog | None = None
         self._keeps = False
@@ -109,6 +125,8 @@ class Profiler:
             raise UsageError("this profiler is already active: stop it first, or make another")
         self._session = self._log = None
         self._keeps = False
+        if self._sync is not None:
+            _native.set_sync(self._sync)
         if self._is_shared or runfolder.surrounding() is not None:
             self._join_run()
             self._start_ns = time.monotonic_ns()
@@ -123,14 +141,23 @@ class Profiler:
         self._end_ns = time.monotonic_ns()
         if self._log is not None:
             self._log.rest()
+        if self._sync is not None:
+            _native.set_sync(None)
         if self._session is not None:
             ended = _give_back(self._session)
             if ended and self._session.end_ns is not None:
                 self._end_ns = self._session.end_ns
 
-    def stage(self, name: str, phase: str | None = None) -> stage:
-        """A named interval of work: context manager and decorator."""
-        return _native.stage_with_default(name, phase, self._phase)
+    def stage(
+        self,
+        name: str,
+        phase: str | None = None,
+        *,
+        sync: bool | Callable[[], object] | None = None,
+    ) -> stage:
+        """A named interval of work: context manager and decorator; ``sync`` as of the profiler."""
+        chosen = self._sync if sync is None else sync
+        return _native.stage_with_default(name, phase, self._phase, chosen)
 
     # -- results
 
@@ -224,6 +251,8 @@ class Profiler:
             amd_smi=settings.default_place("PYPROF_AMDSMI"),
             level_zero=settings.default_place("PYPROF_ZES"),
             meter=settings.default_place("PYPROF_METER"),
+            proc=settings.default_proc(),
+            scope=self._scope,
         )
 
     def _make_session(self) -> Session:
@@ -235,6 +264,8 @@ class Profiler:
             phase=self._phase,
             sampling=self._sampling,
             kept=kept,
+            baseline=self._baseline,
+            party=Party(os.getpid()),
         )
 
 

@@ -8,12 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pyprof import _native
+from pyprof.baseline import Place, parse
 from pyprof.energy import EnergyReport, Source
 from pyprof.errors import UsageError
 from pyprof.layout import SAMPLER, Block, Incident, Process
 from pyprof.shelf import Shelf
 
 if TYPE_CHECKING:
+    from pyprof.baseline import Baseline
     from pyprof.carbon import Scenario
     from pyprof.carbon.windows import Windows
 
@@ -106,6 +108,7 @@ class Recording:
         pue: float | None = None,
         scenario: Scenario | None = None,
         *,
+        baseline: Baseline | None = None,
         start_ns: int | None = None,
         end_ns: int | None = None,
         phase: str | None = None,
@@ -113,19 +116,43 @@ class Recording:
         """Joules per stage and channel; with a zone or a scenario, kilograms as well.
 
         Without either, the scenario that the recording keeps. ``zone`` and ``pue`` override it one
-        by one; a new zone is priced by today's tables.
+        by one; a new zone is priced by today's tables. ``baseline`` takes the place of the one that
+        the recording keeps, if any.
         """
-        energy = self.energy(start_ns, end_ns, phase)
+        energy = self.energy(start_ns, end_ns, phase, baseline)
         return price(energy, scenario if scenario is not None else self._scenario(zone, pue))
 
     def energy(
-        self, start_ns: int | None = None, end_ns: int | None = None, phase: str | None = None
+        self,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        phase: str | None = None,
+        baseline: Baseline | None = None,
     ) -> EnergyReport:
         """Joules alone, of the whole or of a part. :func:`price` adds the kilograms."""
         from pyprof.integrate import report
 
-        energy = report(self, start_ns=start_ns, end_ns=end_ns, phase=phase)
+        chosen = baseline or self._kept_baseline
+        energy = report(self, start_ns=start_ns, end_ns=end_ns, phase=phase, baseline=chosen)
         return replace(energy, timed=_Hours(self, energy))
+
+    @property
+    def place(self) -> Place:
+        """The machine, as far as its marks were kept."""
+        process = self.process
+        return Place(process.host, process.machine_id, self.meta.get("cpu"))
+
+    @property
+    def without_baseline(self) -> Recording:
+        """The same as if no baseline had been kept with it."""
+        meta = {key: value for key, value in self.meta.items() if key != "baseline"}
+        return replace(self, meta=meta)
+
+    @property
+    def _kept_baseline(self) -> Baseline | None:
+        text = self.meta.get("baseline")
+        name = f"the baseline in {self.path or 'the recording'}"
+        return None if text is None else parse(text, name)
 
     @property
     def kept(self) -> Scenario | None:
@@ -189,10 +216,11 @@ class _Hours:
 
     def _own(self, times_ns: Sequence[int]) -> Sequence[tuple[str, str, Sequence[float | None]]]:
         """Of every row what is its own, from the account that the report was made of."""
-        from pyprof.integrate import account
+        from pyprof.integrate import account, believed
 
         run, phase = self.whole.run, self.whole.stage_rows[0].phase
-        made, _ = account(self.recording, run.start_mono_ns, run.end_mono_ns, phase, times_ns)
+        recording = believed(self.recording, self.whole)
+        made, _ = account(recording, run.start_mono_ns, run.end_mono_ns, phase, times_ns)
         return made.own(times_ns)
 
 

@@ -28,6 +28,7 @@ _MOST_TEXT = 4096
 _MOST_DATA = 64 << 20
 #: Rows that are tried one by one, in vain, before the rest of a damaged table is given up.
 _MOST_MISSES = 20_000
+_MOST_META = 1 << 20
 
 _Row = TypeVar("_Row")
 
@@ -131,8 +132,8 @@ def _expect(value: Any, kind: type[_Row]) -> _Row:
     return value
 
 
-def _text(value: Any) -> str:
-    return _expect(value, str)[:_MOST_TEXT]
+def _text(value: Any, most: int = _MOST_TEXT) -> str:
+    return _expect(value, str)[:most]
 
 
 def _text_or_none(value: Any) -> str | None:
@@ -151,7 +152,7 @@ def check_crc(row: Sequence[Any]) -> None:
 
 def pair(row: Sequence[Any]) -> tuple[str, str]:
     """Key and value."""
-    return _text(row[0]), _text(row[1])
+    return _text(row[0]), _text(row[1], _MOST_META)
 
 
 def stat(row: Sequence[Any]) -> tuple[str, float]:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyprof
-from pyprof import _native, container, forks, host, leaving, privacy, runfolder
+from pyprof import _native, container, forks, host, leaving, privacy, runfolder, sync
+from pyprof.baseline import Chosen, Place, choose
+from pyprof.check import watch_beside
 from pyprof.errors import PyprofError, SamplerError, UsageError
 from pyprof.host import NS_PER_S
 from pyprof.hostlock import HostLock
@@ -26,6 +28,7 @@ from pyprof.reading import read
 from pyprof.recording import Recording
 from pyprof.sampling import Sampling
 from pyprof.store import Batch, Head, Store
+from pyprof.usage import Party, watch
 from pyprof.writer import Writer
 
 if TYPE_CHECKING:
@@ -56,12 +59,16 @@ class Session:
         argv: Sequence[str] | None = None,
         kept: str | None = None,
         inside: tuple[Path, HostLock] | None = None,
+        baseline: str | None = None,
+        party: Party | None = None,
     ) -> None:
         """``folder``: the run of a command; stages come from its processes, not from this one.
 
         ``inside``: the same in the folder of a run that others have begun, for the devices that the
         lock gives to this process; where there are none, nothing is sampled or written.
         ``kept`` is the scenario that the recording keeps (``pyprof.carbon.keep_text``).
+        ``baseline`` names the machine's baseline (:func:`pyprof.baseline.choose`); ``party`` says
+        whose share in its devices is wanted.
         """
         self._look = look
         self._sampling = sampling or Sampling()
@@ -70,6 +77,9 @@ class Session:
         self._command = command if command is not None else host.program_name()
         self._argv = None if argv is None else json.dumps(list(argv))
         self._kept = kept
+        self._baseline_name = baseline
+        self._baseline = Chosen(None)
+        self._party = party
         self._overwrite = overwrite
         self.folder: Path | None = None
         self._host_lock: HostLock | None = None
@@ -118,13 +128,14 @@ class Session:
             # Whoever takes over goes on with the same signals.
             self._look = replace(self._look, begin_ns=time.monotonic_ns())
         machine = open_machine(self._look)
+        self._baseline = self._choose_baseline(machine)
         self._make_folder()
         if self._host_lock is not None:
             machine = claim(machine, self._host_lock, note_of(self._look, self._sampling))
             if self._is_guest and not (machine.channels or machine.borrowed or machine.unmeasured):
                 self._host_lock.release()
                 return
-        self._machine = machine
+        self._machine = machine = self._watched(watch_beside(machine))
         if machine.native is not None and machine.channels:
             self._sampler = self._sampling.sampler(machine.native)
         self._feed = _feed(machine)
@@ -239,6 +250,14 @@ class Session:
             return
         container.check_free(self.out, self._overwrite)
 
+    def _watched(self, machine: Machine) -> Machine:
+        return machine if self._party is None else watch(machine, self._look, self._party)
+
+    def _choose_baseline(self, machine: Machine) -> Chosen:
+        look = self._look
+        place = Place.here(look.sysfs, look.nvml, look.simulate)
+        return choose(self._baseline_name, place, machine.channels)
+
     def _make_folder(self) -> None:
         if not self._wants_folder or self._is_guest:
             return
@@ -282,7 +301,10 @@ class Session:
             meta["scenario"] = self._kept
         if self._machine.agent is not None:
             meta[AGENT_KEY] = os.path.abspath(self._machine.agent)
-        notes = [Incident(process.mono_ns, "note", -1, 1, note) for note in self._machine.notes]
+        if self._baseline.baseline is not None:
+            meta["baseline"] = self._baseline.baseline.to_json()
+        words = [*self._machine.notes, *filter(None, [self._baseline.note])]
+        notes = [Incident(process.mono_ns, "note", -1, 1, note) for note in words]
         head = Head(
             meta=meta,
             process=process,
@@ -324,7 +346,7 @@ class Session:
         if self._feed is not None:
             self._borrow(self._feed, batch)
         clocks = host.anchor()
-        batch.incidents = [*batch.incidents, *self._suspended(clocks)]
+        batch.incidents = [*batch.incidents, *self._suspended(clocks), *sync.take_notes(now_ns)]
         self._keep_anchor(clocks)
         names = privacy.active()
         if names is not None:

@@ -97,6 +97,11 @@ def default_sysfs() -> str:
     return os.environ.get("PYPROF_SYSFS") or "/sys"
 
 
+def default_proc() -> str:
+    """``PYPROF_PROC``, or the system's own."""
+    return os.environ.get("PYPROF_PROC") or "/proc"
+
+
 def default_nvml() -> str | None:
     """``PYPROF_NVML``, or None for the library that the loader finds."""
     return os.environ.get("PYPROF_NVML") or None

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pyprof
-from pyprof import _native, forks, host, leaving
+from pyprof import _native, forks, host, leaving, sync
 from pyprof.errors import PyprofError, RecordingError
 from pyprof.joining import GPUS_KEY, join, load_nodes
 from pyprof.layout import STAGES
@@ -137,8 +137,9 @@ class StageLog:
         lead = self._lead
         if lead is not None:
             lead.watch()
-        marks = _native.drain_marks()
-        return Batch(time.monotonic_ns(), marks=[marks] if marks else [])
+        marks, now_ns = _native.drain_marks(), time.monotonic_ns()
+        notes = sync.take_notes(now_ns)
+        return Batch(now_ns, marks=[marks] if marks else [], incidents=notes)
 
     def _give_up(self) -> None:
         """The workload goes on as if it were not measured."""

@@ -29,5 +29,13 @@ def _ask_for_run() -> None:
         enter()
 
 
+def _wait_for_devices() -> object:
+    """At both ends of a stage with ``sync=True``: more of pyprof is imported by then only."""
+    from pyprof.sync import wait
+
+    return wait()
+
+
 _native.set_decorator(_decorate)
+_native.set_framework(_wait_for_devices)
 _native.set_stage_hook(_ask_for_run)

@@ -116,12 +116,13 @@ void log_begin(Entry* entry, uint8_t flags) noexcept {
   }
 }
 
-void log_end(Entry* entry, int64_t t_ns, Entry::Life life) noexcept {
+void log_end(Entry* entry, int64_t t_ns, Entry::Life life, uint8_t flags = 0) noexcept {
   const bool known = active() && is_open(entry);
   entry->life = life;
   if (!known) return;
   Mark mark;
   mark.kind = Mark::Kind::kEnd;
+  mark.flags = flags;
   mark.phase = entry->phase;
   mark.token = entry->token;
   mark.t_ns = t_ns;
@@ -195,7 +196,7 @@ bool prepare_entries() {
   return g_indices != nullptr && g_current != nullptr && prepare_entry_type();
 }
 
-Entry* open_entry(const Label& label) noexcept {
+Entry* open_entry(const Label& label, uint8_t flags) noexcept {
   Entry* top = current_entry();
   Entry* parent = first_open(top);
   if (parent != nullptr) skip_closed_parents(parent);
@@ -206,11 +207,13 @@ Entry* open_entry(const Label& label) noexcept {
     return nullptr;
   }
   set_current(entry);
-  log_begin(entry, 0);
+  log_begin(entry, flags);
   return entry;
 }
 
-void close_entry(Entry* entry) noexcept { log_end(entry, monotonic_ns(), Entry::Life::kClosed); }
+void close_entry(Entry* entry, uint8_t flags) noexcept {
+  log_end(entry, monotonic_ns(), Entry::Life::kClosed, flags);
+}
 
 Entry* suspend(Entry* own) {
   const int64_t t_ns = monotonic_ns();

@@ -59,11 +59,12 @@ struct Label {
 };
 
 // A new entry under what the context has open, now its innermost; null if there is no memory.
-Entry* open_entry(const Label& label) noexcept;
+// `flags` are those of its mark.
+Entry* open_entry(const Label& label, uint8_t flags) noexcept;
 
 // The context variable stays: the next beginning walks past what is closed. So an end costs half,
 // and may happen in any task or thread.
-void close_entry(Entry* entry) noexcept;
+void close_entry(Entry* entry, uint8_t flags) noexcept;
 
 // A generator gives control to its caller: what it has open from its own entry inwards is not open
 // meanwhile. Returns where its context stood, a new reference for `resume`, or null: its own entry.

@@ -18,6 +18,7 @@
 #include "sources/precedence.h"
 #include "sources/replay.h"
 #include "sources/table.h"
+#include "sources/usage.h"
 
 namespace py = pybind11;
 
@@ -187,6 +188,28 @@ void add_replay(Machine& machine, const Channel& channel,
   machine.hardware.add(replay(channel, segments, repeat, sensor));
 }
 
+// Gauges of who uses which device; what can't be told is given back in words.
+std::vector<std::string> add_usage(
+    Machine& machine, int32_t root, bool with_root, const std::string& cgroup,
+    const std::vector<std::pair<std::string, std::vector<int>>>& packages,
+    const std::vector<std::pair<std::string, std::string>>& gpus) {
+  std::vector<SharedPackage> shared;
+  for (const auto& [channel, cpus] : packages) shared.push_back({channel, cpus});
+  const auto follower = follow(machine.places, {root, with_root, cgroup}, shared);
+  if (!shared.empty()) machine.hardware.add(cpu_usage(machine.places, follower, shared));
+  std::vector<std::string> notes;
+  for (const auto& [channel, uuid] : gpus) {
+    std::string why_not;
+    auto unit = gpu_usage(machine.places, follower, {channel, uuid}, why_not);
+    if (unit) {
+      machine.hardware.add(std::move(unit));
+    } else {
+      notes.push_back("the processes on " + channel + " can't be told apart: " + why_not);
+    }
+  }
+  return notes;
+}
+
 void bind_hardware(py::module_& module) {
   py::class_<FoundView>(module, "Found", py::is_final(), "What one source found.")
       .def_property_readonly("name", [](const FoundView& f) { return f.state.name; })
@@ -244,6 +267,18 @@ void bind_hardware(py::module_& module) {
             machine.hardware.add(std::move(unit));
           },
           py::arg("channel"), py::arg("idle_w"), py::arg("design_w"))
+      .def(
+          "add_power_beside",
+          [](Machine& machine, const Channel& counter) {
+            auto unit = nvml_power_beside(machine.places, counter);
+            if (!unit) return false;
+            machine.hardware.add(std::move(unit));
+            return true;
+          },
+          py::arg("counter"), py::call_guard<py::gil_scoped_release>())
+      .def("add_usage", &add_usage, py::kw_only(), py::arg("root"), py::arg("with_root"),
+           py::arg("cgroup"), py::arg("packages"), py::arg("gpus"),
+           py::call_guard<py::gil_scoped_release>())
       .def("add_replay", &add_replay, py::arg("channel"), py::arg("segments"), py::arg("repeat"),
            py::kw_only(), py::arg("sensor_period_ns"), py::arg("phase_ns") = 0,
            py::arg("jitter") = 0.0, py::arg("quantum_j") = 0.0, py::arg("window_ns") = 0,
@@ -564,6 +599,7 @@ py::dict stage_dict(const StageResult& stage) {
   out["solved"] = solved_list(stage);
   out["bound"] = bound_dict(stage.bound);
   out["cut"] = stage.cut;
+  out["synced"] = stage.synced;
   return out;
 }
 

@@ -19,6 +19,8 @@ constinit std::atomic<uint32_t> g_fork{1};
 // These change with the GIL held.
 PyObject* g_hook = nullptr;       // or null
 PyObject* g_decorator = nullptr;  // or null: not set yet
+PyObject* g_framework = nullptr;  // what `sync=True` calls, or null: not set yet
+PyObject* g_sync = nullptr;       // of stages that say nothing themselves, or null
 
 struct Stage {
   PyObject ob_base;
@@ -28,16 +30,19 @@ struct Stage {
   uint32_t entered;  // the fork count at its entering; 0: not entered
   Phase phase;       // own, or unset
   Phase fallback;    // instead of the session's, or unset
+  PyObject* sync;    // called at both ends to wait for the devices; False: none; null: the default
 };
 
 PyTypeObject g_stage_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
 
 Stage* as_stage(PyObject* object) noexcept { return reinterpret_cast<Stage*>(object); }
 
-PyObject* new_stage(PyObject* name, Phase phase, Phase fallback) {  // steals the name
+// Steals the name and `sync`.
+PyObject* new_stage(PyObject* name, Phase phase, Phase fallback, PyObject* sync) {
   Stage* stage = name == nullptr ? nullptr : PyObject_New(Stage, &g_stage_type);
   if (stage == nullptr) {
     Py_XDECREF(name);
+    Py_XDECREF(sync);
     return nullptr;
   }
   stage->name = name;
@@ -46,13 +51,44 @@ PyObject* new_stage(PyObject* name, Phase phase, Phase fallback) {  // steals th
   stage->entered = 0;
   stage->phase = phase;
   stage->fallback = fallback;
+  stage->sync = sync;
   return reinterpret_cast<PyObject*>(stage);
 }
 
-PyObject* stage_of(PyObject* name, PyObject* phase) {
+// A module of Python sets them when it is first needed.
+PyObject* fetch(PyObject*& slot, const char* what) {
+  if (slot == nullptr) {
+    PyObject* home = PyImport_ImportModule("pyprof.stages");
+    if (home == nullptr) return nullptr;
+    Py_DECREF(home);
+  }
+  if (slot == nullptr) PyErr_Format(PyExc_RuntimeError, "no %s was set", what);
+  Py_XINCREF(slot);
+  return slot;
+}
+
+// What to call for `sync`, a new reference; null with no error: not said.
+bool read_sync(PyObject* given, PyObject*& sync) {
+  sync = nullptr;
+  if (given == nullptr || given == Py_None) return true;
+  if (given == Py_True) {
+    sync = fetch(g_framework, "synchroniser");
+    return sync != nullptr;
+  }
+  if (given != Py_False && !PyCallable_Check(given)) {
+    PyErr_Format(PyExc_TypeError, "sync must be True, False or something to call, not %R", given);
+    return false;
+  }
+  Py_INCREF(given);
+  sync = given;
+  return true;
+}
+
+PyObject* stage_of(PyObject* name, PyObject* phase, PyObject* given_sync) {
   Phase own = Phase::kUnset;
-  if (!read_phase(phase, own)) return nullptr;
-  return new_stage(clean_name(name), own, Phase::kUnset);
+  PyObject* sync = nullptr;
+  if (!read_phase(phase, own) || !read_sync(given_sync, sync)) return nullptr;
+  return new_stage(clean_name(name), own, Phase::kUnset, sync);
 }
 
 bool is_word(PyObject* keyword, const char* word) noexcept {
@@ -62,7 +98,7 @@ bool is_word(PyObject* keyword, const char* word) noexcept {
 PyObject* stage_vectorcall(PyObject*, PyObject* const* args, size_t nargsf, PyObject* keywords) {
   const Py_ssize_t given = PyVectorcall_NARGS(nargsf);
   const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
-  std::array<PyObject*, 2> values = {};
+  std::array<PyObject*, 3> values = {};
   if (given > 2) {
     return PyErr_Format(PyExc_TypeError, "stage() takes a name and a phase, but got %zd arguments",
                         given);
@@ -70,10 +106,13 @@ PyObject* stage_vectorcall(PyObject*, PyObject* const* args, size_t nargsf, PyOb
   for (Py_ssize_t i = 0; i < given; ++i) values[static_cast<size_t>(i)] = args[i];
   for (Py_ssize_t i = 0; i < named; ++i) {
     PyObject* keyword = PyTuple_GET_ITEM(keywords, i);
-    const size_t at = is_word(keyword, "name") ? 0 : is_word(keyword, "phase") ? 1 : 2;
-    if (at == 2 || values[at] != nullptr) {
+    const size_t at = is_word(keyword, "name")    ? 0
+                      : is_word(keyword, "phase") ? 1
+                      : is_word(keyword, "sync")  ? 2
+                                                  : 3;
+    if (at == 3 || values[at] != nullptr) {
       return PyErr_Format(PyExc_TypeError, "stage() got %s argument %R",
-                          at == 2 ? "an unexpected keyword" : "twice the", keyword);
+                          at == 3 ? "an unexpected keyword" : "twice the", keyword);
     }
     values[at] = args[given + i];
   }
@@ -81,23 +120,25 @@ PyObject* stage_vectorcall(PyObject*, PyObject* const* args, size_t nargsf, PyOb
     PyErr_SetString(PyExc_TypeError, "stage() needs a name");
     return nullptr;
   }
-  return stage_of(values[0], values[1]);
+  return stage_of(values[0], values[1], values[2]);
 }
 
 PyObject* stage_new(PyTypeObject*, PyObject* args, PyObject* keywords) {
-  static const char* words[] = {"name", "phase", nullptr};
+  static const char* words[] = {"name", "phase", "sync", nullptr};
   PyObject* name = nullptr;
   PyObject* phase = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|O:stage", const_cast<char**>(words), &name,
-                                   &phase)) {
+  PyObject* sync = nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|O$O:stage", const_cast<char**>(words), &name,
+                                   &phase, &sync)) {
     return nullptr;
   }
-  return stage_of(name, phase);
+  return stage_of(name, phase, sync);
 }
 
 void stage_dealloc(PyObject* self) {
   Stage* stage = as_stage(self);
   Py_DECREF(stage->name);
+  Py_XDECREF(stage->sync);
   release(stage->entry);
   release(stage->innermost);
   PyObject_Free(self);
@@ -119,8 +160,27 @@ bool ask_hook() {
   return true;
 }
 
-void begin(Stage* stage) noexcept {
-  Entry* entry = open_entry({stage->name, stage->phase, stage->fallback});
+// Waits for the devices, if that is wanted; the flag of the mark that follows. False: an error that
+// is not ours to hold back (Ctrl-C). Other errors are the framework's, whose next call raises them.
+bool wait_for_devices(const Stage* stage, uint8_t& flags) {
+  PyObject* sync = stage->sync != nullptr ? stage->sync : g_sync;
+  flags = 0;
+  if (sync == nullptr || sync == Py_False) return true;
+  Py_INCREF(sync);
+  PyObject* answer = PyObject_CallNoArgs(sync);
+  Py_DECREF(sync);
+  if (answer != nullptr) {
+    if (answer != Py_NotImplemented) flags = Mark::kSynced;
+    Py_DECREF(answer);
+    return true;
+  }
+  if (!PyErr_ExceptionMatches(PyExc_Exception)) return false;
+  PyErr_Clear();
+  return true;
+}
+
+void begin(Stage* stage, uint8_t flags) noexcept {
+  Entry* entry = open_entry({stage->name, stage->phase, stage->fallback}, flags);
   if (entry == nullptr) return;
   release(std::exchange(stage->entry, entry));
   release(std::exchange(stage->innermost, nullptr));
@@ -135,20 +195,25 @@ PyObject* stage_enter(PyObject* self, PyObject*) {
                         stage->name);
   }
   if (g_state.load(std::memory_order_relaxed) == State::kUnknown && !ask_hook()) return nullptr;
+  uint8_t flags = 0;
+  if (active() && !wait_for_devices(stage, flags)) return nullptr;
   stage->entered = fork;
-  if (active()) begin(stage);
+  if (active()) begin(stage, flags);
   Py_INCREF(self);
   return self;
 }
 
 PyObject* stage_exit(PyObject* self, PyObject* const*, Py_ssize_t) {
   Stage* stage = as_stage(self);
+  uint8_t flags = 0;
+  const bool waited = stage->entry == nullptr || !active() || wait_for_devices(stage, flags);
   stage->entered = 0;
   if (Entry* entry = std::exchange(stage->entry, nullptr); entry != nullptr) {
-    close_entry(entry);
+    close_entry(entry, flags);
     release(entry);
     release(std::exchange(stage->innermost, nullptr));
   }
+  if (!waited) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -175,7 +240,7 @@ PyObject* stage_resume(PyObject* self, PyObject*) {
     } else if (known) {
       resume(stage->entry, std::exchange(stage->innermost, nullptr));
     } else if (stage->entered == g_fork.load(std::memory_order_relaxed)) {
-      begin(stage);  // the first that this session sees of it
+      begin(stage, 0);  // the first that this session sees of it
     }
   } catch (const std::exception&) {
   }
@@ -187,18 +252,8 @@ PyObject* stage_resume(PyObject* self, PyObject*) {
 PyObject* stage_fresh(PyObject* self, PyObject*) {
   const Stage* stage = as_stage(self);
   Py_INCREF(stage->name);
-  return new_stage(stage->name, stage->phase, stage->fallback);
-}
-
-PyObject* decorator() {
-  if (g_decorator == nullptr) {
-    PyObject* home = PyImport_ImportModule("pyprof.stages");  // sets it
-    if (home == nullptr) return nullptr;
-    Py_DECREF(home);
-  }
-  if (g_decorator == nullptr) PyErr_SetString(PyExc_RuntimeError, "no decorator was set");
-  Py_XINCREF(g_decorator);
-  return g_decorator;
+  Py_XINCREF(stage->sync);
+  return new_stage(stage->name, stage->phase, stage->fallback, stage->sync);
 }
 
 PyObject* stage_call(PyObject* self, PyObject* args, PyObject* keywords) {
@@ -208,7 +263,7 @@ PyObject* stage_call(PyObject* self, PyObject* args, PyObject* keywords) {
     return nullptr;
   }
   if (!PyArg_ParseTuple(args, "O:stage.__call__", &function)) return nullptr;
-  PyObject* wrap = decorator();
+  PyObject* wrap = fetch(g_decorator, "decorator");
   if (wrap == nullptr) return nullptr;
   PyObject* wrapped = PyObject_CallFunctionObjArgs(wrap, self, function, nullptr);
   Py_DECREF(wrap);
@@ -237,7 +292,10 @@ PyObject* stage_reduce(PyObject* self, PyObject*) {
   PyObject* make = home == nullptr ? nullptr : PyObject_GetAttrString(home, "stage_with_default");
   PyObject* out = nullptr;
   if (phase != nullptr && fallback != nullptr && make != nullptr) {
-    out = Py_BuildValue("(O(OOO))", make, stage->name, phase, fallback);
+    PyObject* sync = stage->sync == nullptr       ? Py_None
+                     : stage->sync == g_framework ? Py_True
+                                                  : stage->sync;
+    out = Py_BuildValue("(O(OOOO))", make, stage->name, phase, fallback, sync);
   }
   Py_XDECREF(make);
   Py_XDECREF(home);
@@ -272,11 +330,15 @@ bool prepare_stage_type() {
   g_stage_type.tp_basicsize = sizeof(Stage);
   g_stage_type.tp_flags = Py_TPFLAGS_DEFAULT;
   g_stage_type.tp_doc =
-      "stage(name, phase=None)\n--\n\n"
+      "stage(name, phase=None, *, sync=None)\n--\n\n"
       "A named interval of work: ``with stage(\"forward\"):`` or ``@stage(\"forward\")``.\n\n"
       "Does nothing while no profiler is active. ``phase`` is development, training or "
       "deployment;\n"
-      "without it that of the enclosing stage, at the outermost that of the profiler.";
+      "without it that of the enclosing stage, at the outermost that of the profiler. ``sync`` "
+      "waits\n"
+      "for the devices at both ends: True by the framework in use, or something to call; None as "
+      "the\n"
+      "profiler says.";
   g_stage_type.tp_new = stage_new;
   g_stage_type.tp_vectorcall = stage_vectorcall;
   g_stage_type.tp_dealloc = stage_dealloc;
@@ -290,11 +352,14 @@ bool prepare_stage_type() {
 // -- functions of the module ----------------------------------------------------------------------
 
 PyObject* stage_with_default(PyObject*, PyObject* args) {
-  PyObject *name, *phase, *fallback;
-  if (!PyArg_ParseTuple(args, "OOO:stage_with_default", &name, &phase, &fallback)) return nullptr;
+  PyObject *name, *phase, *fallback, *given_sync = nullptr, *sync = nullptr;
+  if (!PyArg_ParseTuple(args, "OOO|O:stage_with_default", &name, &phase, &fallback, &given_sync)) {
+    return nullptr;
+  }
   Phase own = Phase::kUnset, other = Phase::kUnset;
   if (!read_phase(phase, own) || !read_phase(fallback, other)) return nullptr;
-  return new_stage(clean_name(name), own, other);
+  if (!read_sync(given_sync, sync)) return nullptr;
+  return new_stage(clean_name(name), own, other, sync);
 }
 
 bool set_callable(PyObject*& slot, PyObject* value) {
@@ -318,6 +383,20 @@ PyObject* set_stage_hook(PyObject*, PyObject* hook) {
 
 PyObject* set_decorator(PyObject*, PyObject* wrap) {
   if (!set_callable(g_decorator, wrap)) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyObject* set_framework(PyObject*, PyObject* wait) {
+  if (!set_callable(g_framework, wait)) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyObject* set_sync(PyObject*, PyObject* given) {
+  PyObject* sync = nullptr;
+  if (!read_sync(given, sync)) return nullptr;
+  PyObject* old = g_sync;
+  g_sync = sync;
+  Py_XDECREF(old);
   Py_RETURN_NONE;
 }
 
@@ -365,12 +444,17 @@ PyObject* reset_marks(PyObject*, PyObject*) {
 
 PyMethodDef g_functions[] = {
     {"stage_with_default", stage_with_default, METH_VARARGS,
-     "stage_with_default(name, phase, default, /)\n--\n\n"
+     "stage_with_default(name, phase, default, sync=None, /)\n--\n\n"
      "A stage that takes ``default`` for its phase where nothing else gives one."},
     {"set_stage_hook", set_stage_hook, METH_O,
      "set_stage_hook(hook, /)\n--\n\nCalled once, at the first mark of the process."},
     {"set_decorator", set_decorator, METH_O,
      "set_decorator(wrap, /)\n--\n\nWhat ``stage.__call__`` delegates to."},
+    {"set_framework", set_framework, METH_O,
+     "set_framework(wait, /)\n--\n\nWhat ``sync=True`` calls; NotImplemented: nothing was waited "
+     "for."},
+    {"set_sync", set_sync, METH_O,
+     "set_sync(sync, /)\n--\n\n``sync`` of the stages that say nothing themselves."},
     {"start_marks", start_marks, METH_O,
      "start_marks(phase, /)\n--\n\nMarks are logged from now on."},
     {"stop_marks", stop_marks, METH_NOARGS, "stop_marks()\n--\n\nMarks do nothing from now on."},

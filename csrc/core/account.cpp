@@ -325,6 +325,7 @@ AccountResult Solver::finish(uint64_t damaged_bytes) {
     stage.processes = row.processes;
     stage.duration_s = row.duration_s;
     stage.cut = row.cut;
+    stage.synced = row.synced;
     stage.self_energy_j = known_ ? self_j[i] : kUnknown;
     const Interval interval(stage.energy_j, doubts(i));
     stage.low_j = known_ ? interval.low_j : kUnknown;

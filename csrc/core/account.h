@@ -44,6 +44,7 @@ struct StageResult {
   std::vector<uint32_t> unresolved;  // counted channels too slow for this stage
   std::vector<SolvedResult> solved;  // on channels that see its entries only together
   bool cut = false;                  // an entry had no end in the recording
+  uint64_t synced = 0;               // entries at whose both ends the devices were waited for
 };
 
 struct AccountResult {

@@ -19,6 +19,7 @@ enum class Phase : uint8_t { kUnset = 0, kDevelopment = 1, kTraining = 2, kDeplo
 struct Mark {
   enum class Kind : uint8_t { kBegin = 1, kEnd = 2 };
   static constexpr uint8_t kResumed = 1;  // a generator's stage entered again: not a new entry
+  static constexpr uint8_t kSynced = 2;   // the devices were waited for just before
   Kind kind = Kind::kBegin;
   uint8_t flags = 0;
   Phase phase =

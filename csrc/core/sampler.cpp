@@ -39,16 +39,18 @@ Pace pace_of(Lane lane, const SamplerOptions& options) {
 Sampler::Sampler(std::vector<std::unique_ptr<Unit>> units, SamplerOptions options)
     : crew_(std::make_shared<Crew>(options)), pid_(getpid()) {
   size_t channels = 0;
-  bool vendors = false;
+  bool vendors = false, slows = false;
   for (const auto& unit : units) {
     channels += unit->channels().size();
     vendors = vendors || unit->lane() == Lane::kVendor;
+    slows = slows || unit->lane() == Lane::kSlow;
   }
   const size_t capacity = std::clamp<size_t>(
       kRingBytes / sizeof(Change) / 2 / std::max<size_t>(channels, 1), 1024, 65536);
   const bool shared = vendors && options.interval_ns > 0;
   auto files = std::make_shared<LaneThread>(shared ? "pyprof-watch" : "pyprof-files", options);
   auto vendor = std::make_shared<LaneThread>(shared ? "pyprof-all" : "pyprof-vendor", options);
+  auto slow = std::make_shared<LaneThread>("pyprof-slow", options);
   uint32_t index = 0;
   for (auto& unit : units) {
     const Lane lane = unit->lane();
@@ -57,12 +59,13 @@ Sampler::Sampler(std::vector<std::unique_ptr<Unit>> units, SamplerOptions option
     if (const int64_t own = unit->interval_ns(); own > 0) {
       pace.interval_ns = std::max(own, pace.interval_ns);
     }
-    auto& home = shared || lane == Lane::kVendor ? vendor : files;
+    auto& home = lane == Lane::kSlow ? slow : shared || lane == Lane::kVendor ? vendor : files;
     home->add(std::make_unique<Slot>(std::move(unit), pace, index, capacity));
     index += count;
   }
   crew_->add(std::move(files));
   if (vendors) crew_->add(std::move(vendor));
+  if (slows) crew_->add(std::move(slow));
   progress_.resize(channels);
 }
 

@@ -47,6 +47,7 @@ class Sweeper {
     uint32_t entry;  // in the result: its own, or if it lies outside that of the one around it
     Phase phase;
     bool resumed;
+    bool synced;
   };
   struct Place {
     std::string path;
@@ -144,7 +145,15 @@ void Sweeper::add(const ProcessMarks& marks) {
 }
 
 void Sweeper::begin(const Mark& mark, int64_t t_ns) {
-  Begun begun{t_ns, kOpen, kNone, 0, process_, 0, mark.phase, (mark.flags & Mark::kResumed) != 0};
+  Begun begun{t_ns,
+              kOpen,
+              kNone,
+              0,
+              process_,
+              0,
+              mark.phase,
+              (mark.flags & Mark::kResumed) != 0,
+              (mark.flags & Mark::kSynced) != 0};
   const auto parent = begun_here_.find(mark.parent);
   if (mark.parent != 0 && parent != begun_here_.end()) begun.parent = parent->second;
   const bool nested = begun.parent != kNone;
@@ -164,7 +173,9 @@ void Sweeper::end(const Mark& mark, int64_t t_ns) {
   const auto found = begun_here_.find(mark.token);
   if (found == begun_here_.end()) return;
   Begun& begun = begun_[found->second];
-  if (begun.end_ns == kOpen) begun.end_ns = std::max(t_ns, begun.begin_ns);
+  if (begun.end_ns != kOpen) return;
+  begun.end_ns = std::max(t_ns, begun.begin_ns);
+  begun.synced = begun.synced && (mark.flags & Mark::kSynced) != 0;
 }
 
 // Takes over what lies in the run, cut to it.
@@ -187,6 +198,7 @@ void Sweeper::keep(Begun& begun) {
   row.duration_s += static_cast<double>(to - from) * 1e-9;
   row.cut = row.cut || cut;
   if (!begun.resumed) ++row.count;
+  if (begun.synced && !cut) ++row.synced;
   if (seen_by_[index] != begun.process) ++row.processes;
   seen_by_[index] = begun.process;
   first_ns_[index] = std::min(first_ns_[index], begun.begin_ns);

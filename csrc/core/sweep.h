@@ -25,6 +25,7 @@ struct Row {
   uint64_t processes = 0;
   double duration_s = 0;
   bool cut = false;
+  uint64_t synced = 0;  // entries at whose both ends the devices were waited for
 };
 
 // A time in which at least one entry of the row was open; `from` and `to` index `times_ns`.

@@ -22,8 +22,9 @@ struct Sample {
   int32_t code = 0;  // errno or the vendor's return code
 };
 
-// Which thread reads a unit. Vendor calls may block for a long time and must delay nobody else.
-enum class Lane : uint8_t { kFiles = 0, kVendor = 1 };
+// Which thread reads a unit. Vendor calls may block for a long time and must delay nobody else;
+// what takes long and is wanted seldom has a thread of its own.
+enum class Lane : uint8_t { kFiles = 0, kVendor = 1, kSlow = 2 };
 
 class Unit {
  public:

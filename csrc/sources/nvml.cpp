@@ -42,6 +42,8 @@ constexpr double kPlausibleOverLimit = 1.5;
 constexpr int64_t kAverageWindowNs = kNsPerS;
 // The driver averages utilisation over a sixth of a second at the least.
 constexpr int64_t kUtilisationIntervalNs = 200 * kNsPerMs;
+// Half the window of the averaged power, so that every moment is in two of its readings.
+constexpr int64_t kBesideIntervalNs = 500 * kNsPerMs;
 
 // -- reading -------------------------------------------------------------------------
 
@@ -87,6 +89,27 @@ class Gpu final : public Unit {
 
   const std::vector<Channel>& channels() const override { return channels_; }
   Lane lane() const override { return Lane::kVendor; }
+  std::string describe(int32_t code) const override { return device_.describe(code); }
+  void read(std::span<Sample> out) noexcept override {
+    const Answer answer = device_.read(ask_);
+    out[0] = {answer.value, status_of(answer.code), static_cast<int32_t>(answer.code)};
+  }
+
+ private:
+  std::vector<Channel> channels_;
+  Device device_;
+  Ask ask_;
+};
+
+// A second look at a GPU that has an energy counter: its power, read seldom, to hold beside it.
+class PowerBeside final : public Unit {
+ public:
+  PowerBeside(Channel channel, Device device, Ask ask)
+      : channels_{std::move(channel)}, device_(std::move(device)), ask_(ask) {}
+
+  const std::vector<Channel>& channels() const override { return channels_; }
+  int64_t interval_ns() const override { return kBesideIntervalNs; }
+  Lane lane() const override { return Lane::kSlow; }
   std::string describe(int32_t code) const override { return device_.describe(code); }
   void read(std::span<Sample> out) noexcept override {
     const Answer answer = device_.read(ask_);
@@ -499,6 +522,27 @@ Found look(const Places& places) {
 Found find_nvml(const Places& places) {
   return vendor::look_or_say(kName, "the NVIDIA driver", "nvidia-smi",
                              [places] { return look(places); });
+}
+
+// The mean of a second is preferred: read seldom, it still sees all of the time.
+std::unique_ptr<Unit> nvml_power_beside(const Places& places, const Channel& counter) {
+  SourceState state;
+  const auto library = open_library(places, state);
+  const nvmlDevice_t device = library == nullptr ? nullptr : find_device(*library, counter.uuid);
+  if (device == nullptr) return nullptr;
+  for (const size_t best : {3, 4, 2}) {
+    const Way& way = kWays[best];
+    if (ask_twice(way.ask, *library, device).code != NVML_SUCCESS) continue;
+    Channel channel = channel_of(*library, device, 0);
+    channel.id = counter.id + "/power";
+    channel.parent = counter.id;
+    channel.counted = false;
+    channel.reason = "held beside the counter of " + counter.id;
+    describe(channel, way.meaning, generation_of(*library, device));
+    return std::make_unique<PowerBeside>(std::move(channel), Device(library, device, counter.uuid),
+                                         way.ask);
+  }
+  return nullptr;
 }
 
 std::unique_ptr<Unit> nvml_utilisation(const Places& places, const Channel& channel, double idle_w,

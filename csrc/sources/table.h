@@ -22,6 +22,10 @@ Found find_meter(const Places& places);
 std::unique_ptr<Unit> nvml_utilisation(const Places& places, const Channel& channel, double idle_w,
                                        double design_w);
 
+// The power of a GPU whose counter is sampled, as a channel that is not counted; null if there is
+// none.
+std::unique_ptr<Unit> nvml_power_beside(const Places& places, const Channel& counter);
+
 struct SourceEntry {
   const char* name;
   Found (*find)(const Places&);

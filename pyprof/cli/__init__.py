@@ -12,6 +12,7 @@ from collections.abc import Sequence
 VERBS = {
     "run": "measure a command: its energy and carbon, stage by stage",
     "report": "account for a recording again, for any zone, as text or JSON",
+    "baseline": "measure the machine at rest, to tell idle from dynamic energy",
     "recover": "save what is left of a damaged recording as a new one",
     "doctor": "what can be read on this machine, why not the rest, and the remedy",
     "agent": "a service that reads the sensors for users who may not",

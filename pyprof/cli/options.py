@@ -21,13 +21,28 @@ _MOST_CPUS = 1024
 _UNITS_S = {"ms": 1e-3, "us": 1e-6, "s": 1.0, "min": 60.0}
 
 
-def parse_interval(text: str) -> float:
-    """Seconds from ``10ms``, ``0.1s`` or ``0.1``; the session knows which can be kept."""
+def _seconds(text: str) -> float:
+    """Seconds from a number with or without a unit; 0 for what is none."""
     unit = next((unit for unit in _UNITS_S if text.endswith(unit)), "")
     try:
-        interval_s = float(text[: len(text) - len(unit)]) * _UNITS_S.get(unit, 1.0)
+        return float(text[: len(text) - len(unit)]) * _UNITS_S.get(unit, 1.0)
     except ValueError:
-        interval_s = 0.0
+        return 0.0
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from ``60s``, ``2min`` or ``60``: long enough for a sensor, at most a day."""
+    duration_s = _seconds(text)
+    if not 1.0 <= duration_s <= 86400.0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no duration of 1 s to 1 day: write 60s, 2min"
+        )
+    return duration_s
+
+
+def parse_interval(text: str) -> float:
+    """Seconds from ``10ms``, ``0.1s`` or ``0.1``; the session knows which can be kept."""
+    interval_s = _seconds(text)
     if not 0.0 < interval_s < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no interval: write 10ms, 0.1s or seconds")
     return interval_s
@@ -71,6 +86,22 @@ def add_hardware(parser: argparse.ArgumentParser) -> None:
         help="lines of an external meter, or dcmi:, redfish:URL (PYPROF_METER)",
     )
     group.add_argument("--simulate", metavar="FILE.toml", help="simulated signals as sensors")
+    group.add_argument("--proc", metavar="DIR", help="stands for /proc (PYPROF_PROC)")
+    group.add_argument(
+        "--scope",
+        choices=("devices", "node"),
+        default="devices",
+        help="the job's own GPUs (default), or all of the machine's",
+    )
+
+
+def add_baseline(parser: argparse.ArgumentParser) -> None:
+    """The machine at rest, to take apart from the run."""
+    parser.add_argument(
+        "--baseline",
+        metavar="FILE",
+        help="idle power of 'pyprof baseline' (default: this machine's own, if it has one; 'none')",
+    )
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -138,6 +169,8 @@ def look(args: argparse.Namespace) -> Look:
         amd_smi=settings.default_place("PYPROF_AMDSMI"),
         level_zero=settings.default_place("PYPROF_ZES"),
         meter=args.meter or settings.default_place("PYPROF_METER"),
+        proc=args.proc or settings.default_proc(),
+        scope=args.scope,
     )
 
 

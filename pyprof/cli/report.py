@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyprof.baseline import NONE, load
 from pyprof.cli import options
-from pyprof.errors import PyprofError, UsageError
+from pyprof.errors import BaselineError, PyprofError, UsageError
 from pyprof.export.terminal import say, usable_width, wants_colour, write
 
 if TYPE_CHECKING:
+    from pyprof.baseline import Baseline
     from pyprof.carbon import Scenario
     from pyprof.energy import EnergyReport
     from pyprof.recording import Recording
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="overwrite what exists")
     options.add_privacy(parser)
     options.add_place(parser)
+    options.add_baseline(parser)
     parser.add_argument("--kind", choices=("lifecycle", "direct"), help="kind of grid factor")
     group = parser.add_argument_group("text").add_mutually_exclusive_group()
     group.add_argument("--stages", type=int, metavar="N", help="show the N largest stages (20)")
@@ -56,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.json} is the recording itself: give the JSON another name")
     recording = _load(args.file)
     scenario = options.scenario(args, recording)
-    report = _report(recording, scenario, redacted=args.redact)
+    if args.baseline == NONE:
+        recording = recording.without_baseline
+    baseline = _baseline(args.baseline, recording)
+    report = _report(recording, scenario, baseline, redacted=args.redact)
     if args.json is None:
         write(sys.stdout, _text(report, args, scenario))
     else:
@@ -66,19 +72,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _report(recording: Recording, scenario: Scenario, *, redacted: bool) -> EnergyReport:
+def _report(
+    recording: Recording, scenario: Scenario, baseline: Baseline | None, *, redacted: bool
+) -> EnergyReport:
     """The report, with pseudonyms where they are wanted."""
     if not redacted:
-        return recording.report(scenario=scenario)
+        return recording.report(scenario=scenario, baseline=baseline)
     from pyprof.privacy import redact, redact_stages
 
     nameless, names = redact(recording)
-    return redact_stages(nameless.report(scenario=scenario), names)
+    return redact_stages(nameless.report(scenario=scenario, baseline=baseline), names)
 
 
 def _load(name: str) -> Recording:
     """The recording; what a dead run left behind becomes the one file that it was to be."""
-    from pyprof.loading import FOLDER_SUFFIX, load
+    from pyprof.loading import FOLDER_SUFFIX
+    from pyprof.loading import load as load_recording
     from pyprof.runfolder import complete_file, fold_remains
 
     try:
@@ -95,7 +104,18 @@ def _load(name: str) -> Recording:
             say(f"what the agent has published since the end is now in {chosen} as well")
     except PyprofError as error:
         say(str(error))
-    return load(chosen)
+    return load_recording(chosen)
+
+
+def _baseline(name: str | None, recording: Recording) -> Baseline | None:
+    """The baseline that was named, if it is of the machine that was recorded."""
+    if name in (None, NONE):
+        return None
+    baseline = load(name or "")
+    why = baseline.why_not(recording.place, recording.channels)
+    if why is not None:
+        raise BaselineError(f"the baseline {name} can't be used for {recording.path}: {why}")
+    return baseline
 
 
 def _text(report: EnergyReport, args: argparse.Namespace, scenario: Scenario) -> str:

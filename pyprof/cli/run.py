@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyprof.cli import options
 from pyprof.energy import PHASES
-from pyprof.errors import PyprofError, UsageError
+from pyprof.errors import BaselineError, PyprofError, UsageError
 from pyprof.export.terminal import (
     MAX_WIDTH,
     MIN_WIDTH,
@@ -80,6 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_privacy(parser)
     options.add_place(parser)
+    options.add_baseline(parser)
+    parser.add_argument(
+        "--cgroup", metavar="PATH", help="tell its share in the devices, not the command's"
+    )
     options.add_sampling(parser)
     options.add_hardware(parser)
 
@@ -187,7 +191,7 @@ class _Measuring:
             session = self._new_session()
             session.start()
             self._session, self.environment = session, session.environment
-        except UsageError:
+        except (UsageError, BaselineError):
             raise
         except Exception as error:
             _complain("nothing is measured", error)
@@ -196,6 +200,7 @@ class _Measuring:
         """A session with the choices of the command line."""
         from pyprof.carbon import keep_text
         from pyprof.session import Session
+        from pyprof.usage import Party
 
         args = self._args
         if self._out.name.endswith(SHARED_SUFFIX):
@@ -212,6 +217,8 @@ class _Measuring:
             overwrite=args.force,
             argv=args.command if args.record_argv else None,
             kept=keep_text(self._scenario),
+            baseline=args.baseline,
+            party=Party(os.getpid(), with_root=False, cgroup=args.cgroup),
         )
 
     def discard(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from importlib import resources
 from typing import Any, cast
 
@@ -27,6 +27,9 @@ def report_dict(report: EnergyReport) -> dict[str, Any]:
         "total": _total(report.total),
         "events": [_values(event) for event in report.events],
         "footprint": None if footprint is None else footprint.to_dict(),
+        "baseline": report.baseline,
+        "remainders": report.remainders,
+        "shares": report.shares,
         "overhead": _overhead(report.overhead),
     }
     return cast("dict[str, Any]", _plain(document))
@@ -78,4 +81,6 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if is_dataclass(value):
+        return _plain(_values(value))
     return value

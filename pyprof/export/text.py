@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from pyprof.energy import Channel, EnergyReport, Event, Source, SourceCost, Stage
-from pyprof.export import figure
+from pyprof.export import figure, idle, shares
 from pyprof.export.lines import INDENT, Page, bullet, labelled, note, wrap
 from pyprof.export.stagetree import Node, stage_tree
 from pyprof.export.table import Column, draw
@@ -37,6 +37,7 @@ def render(
         _carbon(report, page, kind, pue),
         _stages(report, page, stages),
         _components(report, page),
+        shares.table(report, page),
         _unmeasured(report, page),
         _events(report, page),
         _advice(report, page),
@@ -90,6 +91,7 @@ def _headline(report: EnergyReport, page: Page) -> list[str]:
         lines += labelled("", _parts(report, scale, page), page)
         lines += [line for text in _doubt(report) for line in labelled("", text, page)]
     lines += labelled("Power", _mean_power(report), page)
+    lines += idle.headline(report, page)
     return lines + labelled("Scope", clean(report.run.scope), page)
 
 
@@ -272,6 +274,7 @@ _STAGE_COLUMNS = (
     Column("power"),
     Column("share"),
     Column("self", point=True, leave=2),
+    Column("dynamic", point=True, leave=3),
     Column("carbon", point=True, leave=5),
     Column("by sensor", leave=1),
 )
@@ -291,7 +294,8 @@ def _stages(report: EnergyReport, page: Page, most: int | None) -> list[str]:
         )
     )
     columns = _with_units(
-        _STAGE_COLUMNS, {"energy": scale.unit, "±": "", "self": scale.unit, "carbon": mass.unit}
+        _STAGE_COLUMNS,
+        {"energy": scale.unit, "self": scale.unit, "dynamic": scale.unit, "carbon": mass.unit},
     )
     rows = [_stage_cells(node, report, scale, kg_per_j(node.row), mass) for node in nodes]
     head, *body = draw(columns, rows, page.width)
@@ -329,6 +333,7 @@ def _stage_cells(
         figure.power(None if energy_j is None or not row.wall_s else energy_j / row.wall_s),
         figure.percent(energy_j, report.total.energy_j),
         figure.cell(row.self_energy_j, doubt, scale),
+        idle.cell(row.split, scale),
         "" if kg is None else figure.cell(kg, None if relative is None else kg * relative, mass),
         _read_share(row),
     ]
@@ -394,6 +399,7 @@ _COMPONENT_COLUMNS = (
     Column("energy", point=True),
     Column("95 %", leave=5),
     Column("mean"),
+    Column("at rest", leave=3),
     Column("peak", leave=4),
     Column("quality", right=False),
     Column("accuracy", leave=6),
@@ -409,7 +415,8 @@ def _components(report: EnergyReport, page: Page) -> list[str]:
         return []
     scale = figure.energy_scale(max(row.energy_j or 0.0 for row in channels))
     columns = _with_units(_COMPONENT_COLUMNS, {"energy": scale.unit})
-    rows = [_component_cells(row, scale) for row in _nested(channels)]
+    rest_w = {} if report.baseline is None else report.baseline.power_w
+    rows = [_component_cells(row, scale, rest_w.get(row.id)) for row in _nested(channels)]
     head, *body = draw(columns, rows, page.width, _DEVICE_WIDTH)
     lines = [paint(head, "bold", page.colour), *body]
     if not all(row.counted for row in channels):
@@ -419,7 +426,18 @@ def _components(report: EnergyReport, page: Page) -> list[str]:
     for row in channels:
         if row.quality == "modelled" and row.reason:
             lines += note(f"{clean(row.id)}: {clean(row.reason)}", page)
+    for words in _checks(channels):
+        lines += note(clean(words), page)
     return lines
+
+
+def _checks(channels: Sequence[Channel]) -> Iterator[str]:
+    """Counters held beside a second sensor of the same device, by verdict."""
+    for verdict in ("agree", "disagree"):
+        rows = [row for row in channels if row.check and row.check.verdict == verdict]
+        found = [f"{row.id} {row.check.ratio:.3f}" for row in rows if row.check and row.check.ratio]
+        if found:
+            yield f"counter / power of the same device, {verdict}: {', '.join(found)}"
 
 
 def _nested(channels: Sequence[Channel]) -> Iterator[Channel]:
@@ -436,7 +454,7 @@ def _device(row: Channel) -> str:
     return row.device.removesuffix(row.id).rstrip()
 
 
-def _component_cells(row: Channel, scale: figure.Scale) -> list[str]:
+def _component_cells(row: Channel, scale: figure.Scale, rest_w: float | None) -> list[str]:
     """One channel as text."""
     energy_j = row.energy_j or 0.0
     doubt = figure.half_width(energy_j, row.low_j, row.high_j)
@@ -446,6 +464,7 @@ def _component_cells(row: Channel, scale: figure.Scale) -> list[str]:
         energy if row.counted else f"({energy})",
         figure.bounds(row.energy_j, row.low_j, row.high_j, scale),
         figure.power(row.mean_w),
+        "" if rest_w is None else figure.power(rest_w),
         "" if row.peak_w is None else figure.power(row.peak_w),
         row.quality if row.quality != "derived" else f"derived ({row.method})",
         "" if row.tolerance is None else f"±{100 * row.tolerance:g} %",

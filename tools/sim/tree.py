@@ -59,6 +59,8 @@ def _write_zone(root: Path, placed: Placed) -> None:
     _write(folder, files)
     if zone.unreadable:
         (folder / "energy_uj").mkdir()
+    depth = len(Path(placed.folder).parts)
+    (folder / "subsystem").symlink_to(Path("/".join([".."] * depth)) / "class/powercap")
     link = root / "class/powercap" / placed.key
     link.symlink_to(Path("../..") / placed.folder)
 
@@ -82,6 +84,7 @@ def lay_out(root: Path, zones: Sequence[Zone], *, sockets: int, cores_per_socket
         (root / folder).mkdir(parents=True)
     for control in dict.fromkeys(zone.control for zone in zones):
         _write(root / POWERCAP / control, {"enabled": "1"})
+        (root / POWERCAP / control / "subsystem").symlink_to(Path("../../../../class/powercap"))
         (root / "class/powercap" / control).symlink_to(Path("../..") / POWERCAP / control)
     for placed in place(zones):
         _write_zone(root, placed)

@@ -1,0 +1,1 @@
+"""The conformance kit: known loads, meters around them, the truth beside their answers."""
