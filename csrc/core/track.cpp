@@ -12,8 +12,12 @@ namespace pyprof {
 namespace {
 
 constexpr double kSecond = 1e-9;
-constexpr uint64_t kMostEvents = 100;  // of one kind and channel; the last one stands for the rest
-constexpr size_t kFewPowers = 8;       // so few powers seen say nothing about those not seen
+constexpr uint64_t kMostEvents = 100;   // of one kind and channel; the last one stands for the rest
+constexpr size_t kFewPowers = 8;        // so few powers seen say nothing about those not seen
+constexpr size_t kManyPowers = 20'000;  // and so many tell what is usual
+// A part may draw so many times what it was seen to draw, and so much of what any part can.
+constexpr double kSurgeOverSeen = 4;
+constexpr double kSurgeShare = 0.4;
 constexpr double kReadBlurS = 100e-6;  // a stamp is the middle of a read, the value from within it
 constexpr double kSigmasPerSpread = 1.0 / 1.349;  // interquartile range of a normal distribution
 
@@ -59,10 +63,33 @@ int64_t find_period(const std::vector<Frame>& frames, const Channel& channel) {
   return std::max<int64_t>(channel.period_ns, 0);
 }
 
+// A limit that holds for every part on sale lets a counter of a small range wrap unseen in a
+// fraction of a second. What this one was seen to draw says more, though wraps may hide in it: so
+// no less than a share of the limit.
+double find_likely_power(const std::vector<Frame>& frames, const Channel& channel) {
+  if (channel.kind != Kind::kCounter || channel.range == 0) return channel.limit_w;
+  std::vector<double> powers;
+  for (const Frame& frame : frames) {
+    for (size_t i = 1; i < frame.changes.size() && powers.size() < kManyPowers; ++i) {
+      const Change& before = frame.changes[i - 1];
+      const Change& after = frame.changes[i];
+      const double most_s = seconds(after.first_new_ns - before.last_old_ns);
+      if (after.flags != 0 || after.raw < before.raw || most_s <= 0) continue;
+      powers.push_back(static_cast<double>(after.raw - before.raw) * channel.unit / most_s);
+    }
+  }
+  if (powers.size() < kFewPowers) return channel.limit_w;
+  const auto high =
+      powers.begin() + static_cast<ptrdiff_t>(powers.size() - 1 - powers.size() / 100);
+  std::nth_element(powers.begin(), high, powers.end());
+  return std::min(channel.limit_w, std::max(kSurgeOverSeen * *high, kSurgeShare * channel.limit_w));
+}
+
 class Builder {
  public:
-  Builder(const Channel& channel, int64_t period_ns, int64_t start_ns, int64_t end_ns)
-      : channel_(channel), start_ns_(start_ns), end_ns_(end_ns) {
+  Builder(const Channel& channel, int64_t period_ns, double likely_w, int64_t start_ns,
+          int64_t end_ns)
+      : channel_(channel), start_ns_(start_ns), end_ns_(end_ns), likely_w_(likely_w) {
     track_.period_ns = period_ns;
     track_.window_ns = channel.window_ns;
     track_.limit_w = channel.limit_w > 0 ? channel.limit_w : kAssumedLimitW;
@@ -77,6 +104,7 @@ class Builder {
   void add_mean(const Change& change);
   void add_power(const Change& change);
   uint64_t most_counts(double most_j) const;
+  double elapsed(const Change& change) const;
   void add_step(const Change& change, int64_t at_ns, double half_s, bool gap);
   void knot(int64_t t_ns, double step_j, double half_s, double power_w, Knot::Kind before);
   void blank(int64_t from_ns, int64_t to_ns, double lost_j, bool covered);
@@ -95,6 +123,7 @@ class Builder {
 
   const Channel& channel_;
   const int64_t start_ns_, end_ns_;
+  const double likely_w_;  // as the limit, from the powers seen
   Track track_;
   uint64_t next_seq_ = 0;
   bool started_ = false;
@@ -247,12 +276,24 @@ void Builder::add_count(const Change& change) {
   add_step(change, at, half, gap);
 }
 
+// The longest time in which the difference to the change before can have been used.
+double Builder::elapsed(const Change& change) const {
+  const Knot& before = track_.knots.back();
+  const int64_t oldest = before.t_ns - std::llround(before.half_s / kSecond);
+  const int64_t since = std::max(std::min(last_.last_old_ns, before.t_ns), oldest);
+  return seconds(std::max(change.first_new_ns - since, track_.period_ns));
+}
+
 void Builder::add_step(const Change& change, int64_t at_ns, double half_s, bool gap) {
   const int64_t from_ns = track_.knots.back().t_ns;
-  const int64_t since = std::min(last_.last_old_ns, from_ns);
-  const double elapsed_s = seconds(std::max(change.first_new_ns - since, track_.period_ns));
+  const double elapsed_s = elapsed(change);
   const double most_j = channel_.limit_w > 0 ? channel_.limit_w * elapsed_s : 0;
-  const Step found = step(last_.raw, change.raw, channel_.range, most_counts(most_j));
+  Step found = step(last_.raw, change.raw, channel_.range, most_counts(most_j));
+  if (found.kind == Step::Kind::kUnknowable) {
+    const uint64_t likely = most_counts(likely_w_ * elapsed_s);
+    const Step again = step(last_.raw, change.raw, channel_.range, likely);
+    if (again.kind != Step::Kind::kReset) found = again;
+  }
   const double step_j = static_cast<double>(found.counts) * channel_.unit;
   const bool bridged = gap || track_.knots.back().kind == Knot::Kind::kBridged;
   switch (found.kind) {
@@ -568,7 +609,8 @@ Track make_track(const Channel& channel, std::vector<Frame> frames, int64_t star
     if (a.first_seq != b.first_seq) return a.first_seq < b.first_seq;
     return a.pulse.last_read_ns < b.pulse.last_read_ns;
   });
-  Builder builder(channel, find_period(frames, channel), start_ns, end_ns);
+  const double likely_w = find_likely_power(frames, channel);
+  Builder builder(channel, find_period(frames, channel), likely_w, start_ns, end_ns);
   for (const Frame& frame : frames) builder.add(frame);
   return builder.finish();
 }

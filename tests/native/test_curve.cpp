@@ -123,6 +123,36 @@ void test_too_late_for_a_wrap() {
   CHECK(holds(within, 200));
 }
 
+// 60 W, a range of 150 J, and reads that come 0.2 s late now and then: at the 1500 W that any part
+// may draw it could have wrapped meanwhile, at anything near what this one draws it could not.
+void test_a_late_read_of_a_small_range_is_no_doubt() {
+  std::vector<Change> changes;
+  double before_s = 0.1;
+  for (int i = 0; before_s < 10.2; ++i) {
+    const double t_s = before_s + (i % 100 == 99 ? 0.2 : 0.02);
+    const auto raw = static_cast<uint64_t>(std::llround(t_s * 60e3)) % 150'000;
+    changes.push_back(change(t_s - 0.001, t_s, raw, i == 0 ? kFirst : 0));
+    before_s = t_s;
+  }
+  const Curve curve =
+      make_curve(counter(1e-3, 150'000, 1500), {frame_of(changes, 10.2, 0.001, 0.02)}, 0.2, 10.1);
+  const Estimate whole = curve.between(ns(0.2), ns(10.1));
+  CHECK_NEAR(whole.energy_j, 594, 0.5);
+  CHECK(whole.up_j < 5);
+  CHECK(find_event(curve, "gap") == nullptr);
+  CHECK(find_event(curve, "wrap") != nullptr);
+  CHECK_NEAR(curve.coverage(ns(0.2), ns(10.1)), 1, 1e-9);
+}
+
+// A sensor that updates rarely: the limit counts for the time between two updates.
+void test_rare_updates_of_a_small_range() {
+  const auto changes = steps(0.05, 10.3, 60, 160);
+  const Curve curve =
+      make_curve(counter(1, 160, 1500), {frame_of(changes, 10.3, 0.1, 0.1)}, 0.1, 10.1);
+  CHECK_NEAR(curve.between(ns(0.1), ns(10.1)).energy_j, 600, 1);
+  CHECK(find_event(curve, "gap") == nullptr);
+}
+
 void test_reset_is_neither_wrap_nor_energy() {
   auto changes = steps(0.05, 5.05, 200);
   for (int i = 51; i < 103; ++i) {
@@ -369,6 +399,8 @@ int main() {
   test_constant_power();
   test_wraps_are_counted();
   test_too_late_for_a_wrap();
+  test_a_late_read_of_a_small_range_is_no_doubt();
+  test_rare_updates_of_a_small_range();
   test_reset_is_neither_wrap_nor_energy();
   test_counter_bridges_a_gap();
   test_held_counter_stands_still();
