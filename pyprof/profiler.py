@@ -16,7 +16,7 @@ from pyprof.energy import PHASES, EnergyReport
 from pyprof.errors import PyprofError, UsageError
 from pyprof.notice import say
 from pyprof.sampling import Sampling, Scheduling
-from pyprof.session import Session
+from pyprof.session import Session, keep_raw_ns
 from pyprof.stages import stage
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Profiler:
         simulate: str | None = None,
         budget: float | None = None,
         scheduling: Scheduling | None = None,
+        fallback_dir: str | os.PathLike[str] | None = None,
+        keep_raw: float | None = None,
     ) -> None:
         """Check every choice; nothing is opened before ``start``.
 
@@ -56,10 +58,15 @@ class Profiler:
         is what sampling may take, in percent of one core (see :class:`pyprof.sampling.Sampling`),
         ``scheduling`` where and how urgently it runs. ``sysfs`` and ``nvml`` stand for ``/sys`` and
         the system's NVML library; ``simulate`` is a file of signals to measure instead of hardware.
+        If ``out`` can't be written, the recording goes on in ``fallback_dir``. Readings older than
+        ``keep_raw`` seconds are given up for their roll-ups of a minute and more; None keeps all.
         """
         if phase not in PHASES:
             raise UsageError(f"phase must be one of {', '.join(PHASES)}, not {phase!r}")
         self._sampling = Sampling(pace, interval, budget, scheduling or Scheduling())
+        keep_raw_ns(keep_raw)
+        self._fallback_dir = None if fallback_dir is None else Path(os.fspath(fallback_dir))
+        self._keep_raw_s = keep_raw
         self._out = None if out is None else Path(os.fspath(out))
         self._zone = zone
         self._pue = pue
@@ -201,7 +208,15 @@ class Profiler:
         )
         kept = _kept(self._zone, self._pue)
         self._keeps = kept is not None
-        return Session(look, out=self._out, phase=self._phase, sampling=self._sampling, kept=kept)
+        return Session(
+            look,
+            out=self._out,
+            phase=self._phase,
+            sampling=self._sampling,
+            kept=kept,
+            fallback_dir=self._fallback_dir,
+            keep_raw_s=self._keep_raw_s,
+        )
 
 
 # -- the session that all profilers of a process share ---------------------------------------------

@@ -22,6 +22,7 @@ from pyprof.loading import (
     FOLDER_SUFFIX,
     NODE_FILE,
     STAGES_PREFIX,
+    join_folder,
     load_file,
     load_folder,
     opened,
@@ -218,12 +219,24 @@ def _node_past(folder: Path, now_ns: int) -> Recording:
 # -- one file of the folder ------------------------------------------------------------------------
 
 
-def fold(folder: Path, out: Path, *, overwrite: bool = False) -> Path:
-    """Make the one ``RUN.pyprof`` of a run's folder, then remove the folder."""
+def out_of(folder: Path) -> Path:
+    """``RUN.pyprof`` of ``RUN.pyprof.d``."""
+    return folder.with_name(folder.name.removesuffix(FOLDER_SUFFIX))
+
+
+def fold(
+    folder: Path, out: Path, *, overwrite: bool = False, stages_in: Path | None = None
+) -> Path:
+    """Make the one ``RUN.pyprof`` of a run's folder, then remove the folder.
+
+    ``stages_in``: another folder with stages of the same run.
+    """
     node = folder / NODE_FILE
     if container.is_being_written(node):
         raise UsageError(f"{folder} is still being recorded: fold it when the run has ended")
     joined = load_folder(folder)
+    if stages_in is not None:
+        joined = join_folder(joined, stages_in)
     try:
         guard = container.create(
             out, lambda target: _copy(node, joined, target), overwrite=overwrite
@@ -234,6 +247,8 @@ def fold(folder: Path, out: Path, *, overwrite: bool = False) -> Path:
             f"{out} can't be written ({error}); the recording stays in {folder}"
         ) from None
     remove(folder)
+    if stages_in is not None:
+        remove(stages_in)
     return out
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 import pyprof
+from pyprof import _native
 from pyprof.layout import VERSION
 from pyprof.loading import FOLDER_SUFFIX, NODE_FILE
+from pyprof.recording import Recording
 from pyprof.runfolder import fold
 from pyprof.salvage import recover
 
@@ -27,18 +29,29 @@ def unpack(name: str, path: Path) -> Path:
     return path
 
 
+def readings_of(recording: Recording) -> list[list[int]]:
+    """Of each channel how many changes there are, and the last time that it was read."""
+    found = [[0, 0] for _ in recording.channels]
+    for frames in recording.frames():
+        for channel, _, count, _, last_ns in _native.frame_info(frames):
+            found[channel] = [found[channel][0] + count, max(found[channel][1], last_ns)]
+    return found
+
+
 def check(name: str, path: Path) -> None:
     truth = json.loads((_KEPT / f"{name}.json").read_text(encoding="utf-8"))
     recording = pyprof.load(path)
     report = recording.report()
     assert recording.defects == ()
-    assert report.energy_j == pytest.approx(truth["energy_j"], rel=1e-6)
+    assert readings_of(recording) == truth["readings"]
+    # What an account makes of them may become better, a little.
+    assert report.energy_j == pytest.approx(truth["energy_j"], rel=2e-3)
     assert report.run.complete is truth["complete"]
     assert report.run.duration_s == pytest.approx(truth["duration_s"], abs=1e-6)
     assert report.footprint is not None
     assert [factor.zone for factor in report.footprint.factors] == truth["zone_factors"]
     joules = {name: channel.energy_j for name, channel in report.channels.items()}
-    assert joules == pytest.approx(truth["channels"], rel=1e-4)
+    assert joules == pytest.approx(truth["channels"], rel=2e-3)
     stages = {s.path: (s.count, s.cut) for s in report.stage_rows}
     assert stages == {path: (row[0], row[3]) for path, row in truth["stages"].items()}
     for path, (_, duration_s, energy_j, _) in truth["stages"].items():
@@ -69,4 +82,5 @@ def test_recover_into_the_present_schema(name: str, tmp_path: Path) -> None:
     recording = pyprof.load(tmp_path / "new.pyprof")
     assert recording.defects == ()
     truth = json.loads((_KEPT / f"{name}.json").read_text(encoding="utf-8"))
-    assert recording.report().energy_j == pytest.approx(truth["energy_j"], rel=1e-6)
+    assert readings_of(recording) == truth["readings"]
+    assert recording.report().energy_j == pytest.approx(truth["energy_j"], rel=2e-3)
