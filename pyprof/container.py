@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from pyprof.layout import PAGE_BYTES
 
 #: A foreign reader's short transaction is waited for; a longer one costs a retry, not a stall.
 BUSY_S = 0.05
+_MEMORY_DISK = "/dev/shm"
 _SIDE_FILES = ("-journal", "-wal", "-shm")
 
 Filler = Callable[[sqlite3.Connection], None]
@@ -111,6 +114,29 @@ def _place_new(temporary: Path, path: Path) -> None:
         pass  # no hard links here: claim the name, then put the file in its place
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     os.rename(temporary, path)
+
+
+@contextlib.contextmanager
+def copied(file: Path) -> Iterator[Path]:
+    """A copy with its journal, in which SQLite may undo the commit that was interrupted."""
+    with contextlib.ExitStack() as stack:
+        failed: OSError | None = None
+        for place in (tempfile.gettempdir(), _MEMORY_DISK):
+            try:
+                folder = stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix="pyprof-", dir=place)
+                )
+                copy = Path(folder) / "copy.db"
+                shutil.copyfile(file, copy)
+                if os.path.exists(f"{file}-journal"):
+                    shutil.copyfile(f"{file}-journal", f"{copy}-journal")
+                break
+            except OSError as error:
+                failed = error
+        else:
+            assert failed is not None
+            raise failed
+        yield copy
 
 
 def connect(path: str) -> sqlite3.Connection:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 import stat
 import struct
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyprof.container import is_being_written
+from pyprof.container import copied, is_being_written
 from pyprof.errors import NewerSchemaError, RecordingError
 from pyprof.layout import APPLICATION_ID, VERSION
 from pyprof.reading import read
@@ -155,15 +153,12 @@ def _text_factory(raw: bytes) -> str:
 @contextlib.contextmanager
 def _recovered(file: Path) -> Iterator[sqlite3.Connection]:
     """A copy in which SQLite may undo the commit that a kill interrupted."""
-    with tempfile.TemporaryDirectory(prefix="pyprof-") as folder:
-        copy = Path(folder) / "recording.pyprof"
+    with contextlib.ExitStack() as stack:
         try:
-            shutil.copyfile(file, copy)
-            shutil.copyfile(f"{file}-journal", f"{copy}-journal")
+            copy = stack.enter_context(copied(file))
         except OSError as error:
             raise RecordingError(
                 f"{file} was cut off within a write and can't be copied to be mended: "
                 f"{error.strerror}"
             ) from None
-        with _read_only(copy, "rw") as connection:
-            yield connection
+        yield stack.enter_context(_read_only(copy, "rw"))

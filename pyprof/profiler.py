@@ -16,7 +16,7 @@ from pyprof.energy import PHASES, EnergyReport
 from pyprof.errors import PyprofError, UsageError
 from pyprof.notice import say
 from pyprof.sampling import Sampling, Scheduling
-from pyprof.session import Session
+from pyprof.session import Session, keep_raw_ns
 from pyprof.stages import stage
 from pyprof.usage import Party
 
@@ -56,6 +56,8 @@ class Profiler:
         baseline: str | os.PathLike[str] | None = None,
         scope: str = "devices",
         sync: bool | Callable[[], object] | None = None,
+        fallback_dir: str | os.PathLike[str] | None = None,
+        keep_raw: float | None = None,
     ) -> None:
         """Check every choice; nothing is opened before ``start``.
 
@@ -69,7 +71,9 @@ class Profiler:
         this machine's own, if it has one; ``"none"``: none. ``scope`` is ``devices``, the GPUs that
         the environment gives to the job, or ``node``, all of them. ``sync`` makes every stage wait
         for the devices at both ends: True by the framework that the program has loaded (torch,
-        cupy, jax), or something to call.
+        cupy, jax), or something to call. If ``out`` can't be written, the recording goes on in
+        ``fallback_dir``. Readings older than ``keep_raw`` seconds are given up for their roll-ups
+        of a minute and more; None keeps all.
         """
         if phase not in PHASES:
             raise UsageError(f"phase must be one of {', '.join(PHASES)}, not {phase!r}")
@@ -80,6 +84,9 @@ class Profiler:
         self._sampling = Sampling(pace, interval, budget, scheduling or Scheduling())
         self._scope = scope
         self._sync = sync
+        keep_raw_ns(keep_raw)
+        self._fallback_dir = None if fallback_dir is None else Path(os.fspath(fallback_dir))
+        self._keep_raw_s = keep_raw
         self._out = None if out is None else Path(os.fspath(out))
         self._zone = zone
         self._pue = pue
@@ -266,6 +273,8 @@ class Profiler:
             kept=kept,
             baseline=self._baseline,
             party=Party(os.getpid()),
+            fallback_dir=self._fallback_dir,
+            keep_raw_s=self._keep_raw_s,
         )
 
 

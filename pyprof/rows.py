@@ -250,7 +250,7 @@ _INCIDENT = "id,t_ns,kind,channel,count,text"
 _ROLLUP = "channel,grain_s,start_ns,energy_j,peak_w,covered_s,lost_j,variance_j2"
 
 META = Query("meta", "key,value", pair, "LIMIT 1000")
-STATS = Query("stats", "name,value", stat, "LIMIT 1000")
+STATS = Query("stats", "name,value", stat, "LIMIT 100000")
 PROCESSES = Query(
     "process", ",".join(PROCESS_COLUMNS), process, "LIMIT 100000", sealed_since=1, key="id"
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from pyprof import container, host, hostlock, privacy
 from pyprof.copying import fill
 from pyprof.errors import RecordingError, UsageError
-from pyprof.joining import NODE_PREFIX, load_folder, node_files
+from pyprof.joining import NODE_PREFIX, join_folder, load_folder, node_files
 from pyprof.layout import (
     AGENT_KEY,
     SAMPLER,
@@ -129,12 +129,24 @@ def this_process(role: str, phase: str, command: str | None, argv: str | None = 
 # -- one file of the folder ------------------------------------------------------------------------
 
 
-def fold(folder: Path, out: Path, *, overwrite: bool = False) -> Path:
-    """Make the one ``RUN.pyprof`` of a run's folder, then remove the folder."""
+def out_of(folder: Path) -> Path:
+    """``RUN.pyprof`` of ``RUN.pyprof.d``."""
+    return folder.with_name(folder.name.removesuffix(FOLDER_SUFFIX))
+
+
+def fold(
+    folder: Path, out: Path, *, overwrite: bool = False, stages_in: Path | None = None
+) -> Path:
+    """Make the one ``RUN.pyprof`` of a run's folder, then remove the folder.
+
+    ``stages_in``: another folder with stages of the same run.
+    """
     nodes = node_files(folder)
     if any(map(container.is_being_written, nodes)):
         raise UsageError(f"{folder} is still being recorded: fold it when the run has ended")
     joined = load_folder(folder)
+    if stages_in is not None:
+        joined = join_folder(joined, stages_in)
 
     def fill_in(target: sqlite3.Connection) -> None:
         if len(nodes) == 1:
@@ -149,6 +161,8 @@ def fold(folder: Path, out: Path, *, overwrite: bool = False) -> Path:
             f"{out} can't be written ({error}); the recording stays in {folder}"
         ) from None
     remove(folder)
+    if stages_in is not None:
+        remove(stages_in)
     return out
 
 

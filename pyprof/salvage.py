@@ -99,11 +99,11 @@ def _bytes_of(file: Path) -> Iterator[mmap.mmap]:
         with open(file, "rb") as opened:
             if os.fstat(opened.fileno()).st_size == 0:
                 raise RecordingError(f"{file} is empty: there is nothing to recover")
-            yield mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise RecordingError(f"{file} can't be read: {error.strerror}") from None
-    except ValueError:
-        raise RecordingError(f"{file} is no file that can be recovered") from None
+            data = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise RecordingError(f"{file} can't be read: {error}") from None
+    with data:
+        yield data
 
 
 def _scan(data: mmap.mmap) -> _Found:

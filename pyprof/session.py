@@ -61,6 +61,8 @@ class Session:
         inside: tuple[Path, HostLock] | None = None,
         baseline: str | None = None,
         party: Party | None = None,
+        fallback_dir: Path | None = None,
+        keep_raw_s: float | None = None,
     ) -> None:
         """``folder``: the run of a command; stages come from its processes, not from this one.
 
@@ -69,7 +71,11 @@ class Session:
         ``kept`` is the scenario that the recording keeps (``pyprof.carbon.keep_text``).
         ``baseline`` names the machine's baseline (:func:`pyprof.baseline.choose`); ``party`` says
         whose share in its devices is wanted.
+        ``fallback_dir``: where the recording goes on if its own place fails. ``keep_raw_s``:
+        older readings are given up for their roll-ups.
         """
+        self._fallback_dir = None if fallback_dir is None else Path(os.path.abspath(fallback_dir))
+        self._keep_raw_ns = keep_raw_ns(keep_raw_s)
         self._look = look
         self._sampling = sampling or Sampling()
         self.out = None if out is None else Path(os.path.abspath(out))
@@ -197,12 +203,21 @@ class Session:
             return self._written
         try:
             if self._scratch is None and self._written is not None:
-                self._written = runfolder.fold(self.folder, self.out, overwrite=self._overwrite)
+                self._written = self._fold_written(self._written)
                 return self._written
             self._rescue()
         except PyprofError as error:
             say(str(error))
         return None
+
+    def _fold_written(self, node: Path) -> Path:
+        assert self.folder is not None
+        assert self.out is not None
+        if node.parent == self.folder:
+            return runfolder.fold(self.folder, self.out, overwrite=self._overwrite)
+        # The sampler's file went on in another place; the stages are where they were.
+        out = runfolder.out_of(node.parent)
+        return runfolder.fold(node.parent, out, stages_in=self.folder)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -233,7 +248,7 @@ class Session:
 
     def _recorded(self) -> Recording:
         if self._written is not None and self._written.exists():
-            if self.folder is not None and self._written != self.out:
+            if self.folder is not None and self._written == self.folder / NODE_FILE:
                 return load_folder(self.folder)
             return load_file(self._written)
         if self._final is None:
@@ -272,13 +287,47 @@ class Session:
                 runfolder.make(self.folder, overwrite=self._overwrite)
                 return
             except OSError as error:
-                say(f"{self.out} can't be written ({error.strerror}): going on without it")
+                instead = self._other_place()
+                rest = "going on without it" if instead is None else f"going on in {instead}"
+                say(f"{self.out} can't be written ({error.strerror}): {rest}")
+                if instead is not None and self._make_other_folder(instead):
+                    return
         self._scratch = self.folder = Path(tempfile.mkdtemp(prefix="pyprof-run-"))
 
+    def _make_other_folder(self, instead: Path) -> bool:
+        try:
+            instead.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder = runfolder.folder_of(instead)
+            runfolder.make(self.folder)
+        except (OSError, UsageError) as error:
+            say(f"{instead} can't be written either ({error}): going on without it")
+            return False
+        self.out, self._fallback_dir = instead, None
+        return True
+
+    def _other_place(self) -> Path | None:
+        """A free name in the folder to fall back on."""
+        if self._fallback_dir is None or self.out is None:
+            return None
+        name = self._fallback_dir / self.out.name
+        if os.path.lexists(name) or os.path.lexists(runfolder.folder_of(name)):
+            name = name.with_name(f"{name.stem}-{os.getpid()}{name.suffix}")
+        return None if name == self.out else name
+
     def _open_store(self) -> Store:
-        path = self.out if self.folder is None else self.folder / self._node_name
-        overwrite = self._overwrite and self.folder is None
-        return Store(path, self._head(), overwrite=overwrite)
+        node = self._node_name
+        other = self._other_place()
+        path = self.out
+        if self.folder is not None:
+            path = self.folder / node
+            other = None if other is None else runfolder.folder_of(other) / node
+        return Store(
+            path,
+            self._head(),
+            overwrite=self._overwrite and self.folder is None,
+            fallback=other,
+            keep_raw_ns=self._keep_raw_ns,
+        )
 
     @property
     def _node_name(self) -> str:
@@ -397,6 +446,18 @@ class Session:
             self._written = None
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+_LEAST_KEPT_S = 60.0
+
+
+def keep_raw_ns(keep_raw_s: float | None) -> int | None:
+    """Nanoseconds for which readings are kept; None: for ever."""
+    if keep_raw_s is None:
+        return None
+    if not keep_raw_s >= _LEAST_KEPT_S:
+        raise UsageError(f"readings are kept for at least 1 minute, not {keep_raw_s!r} s")
+    return round(min(keep_raw_s, 1e9) * NS_PER_S)
 
 
 def _flat(stats: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pyprof import _native, forks
-from pyprof.container import BUSY_S, connect, create, insert, is_busy, transaction
+from pyprof.container import BUSY_S, connect, copied, create, insert, is_busy, transaction
 from pyprof.energy import Source
 from pyprof.errors import PyprofError
 from pyprof.host import NS_PER_S
@@ -333,7 +333,8 @@ class Store:
         if batch.stats:
             rows = [sealed(name, float(value)) for name, value in batch.stats.items()]
             insert(self.connection, "stats", rows)
-            tally.rows["stats"] = len(rows)
+            counted = self.connection.execute("SELECT count(*) FROM stats")
+            tally.rows["stats"] = counted.fetchone()[0]
 
     def _insert_tally(self, tally: Tally) -> None:
         insert(self.connection, "meta", [sealed(KEY, tally.to_text())])
@@ -379,36 +380,57 @@ class Store:
             self._dropping = True
             self._on_lost()
             return
-        old, guard = self.connection, self._guard
+        old, guard, path = self.connection, self._guard, self.path
         self._guard, self.path, self.identity = -1, None, None
 
-        def fill(connection: sqlite3.Connection) -> None:
-            self._carry_over(old, connection)
+        def fill(connection: sqlite3.Connection, most: int | None = None) -> None:
+            if not (_copy(old, connection, most) or _copy_mended(old, path, connection, most)):
+                self._begin_anew(connection)
+            insert(connection, "process", [process_row(self.head.process)])
 
         if not self._open_fallback(fill):
             self.connection = connect(":memory:")
-            fill(self.connection)
+            fill(self.connection, _MOST_COPIED_BYTES)
         with contextlib.suppress(sqlite3.Error):
             old.close()
         if guard >= 0:
             with contextlib.suppress(OSError):
                 os.close(guard)
 
-    def _carry_over(self, old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-        """What can still be read of the old place; else a new beginning, whose gap is named."""
-        try:
-            pages = old.execute("PRAGMA page_count").fetchone()[0]
-            if pages * PAGE_BYTES <= _MOST_COPIED_BYTES:
-                old.backup(new)
-                insert(new, "process", [process_row(self.head.process)])
-                return
-        except sqlite3.Error:
-            pass
-        make_tables(new, self.head)
+    def _begin_anew(self, connection: sqlite3.Connection) -> None:
+        """Nothing of the old place can be read: the gap is named by the counts."""
+        make_tables(connection, self.head)
         fresh = first_tally(self.head)
         fresh.changes, fresh.marks = dict(self._tally.changes), dict(self._tally.marks)
         self._tally = fresh
         self._sealer.pending = {}
+
+
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection, most: int | None) -> bool:
+    """Whether what was committed, up to so many bytes, could be copied."""
+    try:
+        pages = old.execute("PRAGMA page_count").fetchone()[0]
+        if most is None or pages * PAGE_BYTES <= most:
+            old.backup(new)
+            return True
+    except sqlite3.Error:
+        pass
+    return False
+
+
+def _copy_mended(
+    old: sqlite3.Connection, path: Path | None, new: sqlite3.Connection, most: int | None
+) -> bool:
+    """The same where a commit failed and can't be undone in its place: it is undone in a copy."""
+    with contextlib.suppress(sqlite3.Error):
+        old.close()
+    if path is None:
+        return False
+    try:
+        with copied(path) as copy, contextlib.closing(connect(str(copy))) as mended:
+            return _copy(mended, new, most)
+    except (OSError, sqlite3.Error):
+        return False
 
 
 def _memory(head: Head) -> sqlite3.Connection:

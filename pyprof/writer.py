@@ -17,6 +17,7 @@ from pyprof.store import Batch, Store
 PERIOD_S = 0.5
 #: Samples that a locked file keeps waiting; beyond it they stay with the sampler, which thins.
 _MOST_PENDING_BYTES = 16 << 20
+_DISK_PATIENCE_S = 2.0
 _SAY_BUSY_NS = 2 * NS_PER_S
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 
@@ -44,6 +45,7 @@ class Writer:
         self._store: Store | None = None
         self._failure: BaseException | None = None
         self._opened = threading.Event()
+        self._unawaited = False
         self._turn = threading.Condition()
         self._jobs: list[tuple[Job, threading.Event]] = []
         self._ending = False
@@ -64,11 +66,16 @@ class Writer:
         return self._pid == os.getpid() and self._thread.is_alive()
 
     def start(self) -> None:
-        """Start the thread and, unless lazily, wait for the store; raises what opening raised."""
+        """Start the thread and, unless lazily, wait for the store; raises what opening raised.
+
+        A disk that is slow to answer is not waited for: readings then stay in memory until it does.
+        """
         self._thread.start()
         if self._lazily:
             return
-        self._opened.wait()
+        if not self._opened.wait(_DISK_PATIENCE_S):
+            self._unawaited = True
+            return
         if self._failure is not None:
             self._thread.join()
             raise self._failure
@@ -108,6 +115,8 @@ class Writer:
     def _run(self) -> None:
         shelter()
         if not self._lazily and not self._open():
+            if self._unawaited:
+                self._complain(str(self._failure))
             return
         next_s = time.monotonic()
         ending = False

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyprof.recording import Recording
 
 _MOST_CPUS = 1024
-_UNITS_S = {"ms": 1e-3, "us": 1e-6, "s": 1.0, "min": 60.0}
+_UNITS_S = {"ms": 1e-3, "us": 1e-6, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _seconds(text: str) -> float:
@@ -44,7 +44,7 @@ def parse_interval(text: str) -> float:
     """Seconds from ``10ms``, ``0.1s`` or ``0.1``; the session knows which can be kept."""
     interval_s = _seconds(text)
     if not 0.0 < interval_s < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no interval: write 10ms, 0.1s or seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 10ms, 0.1s, 2h or seconds")
     return interval_s
 
 

@@ -74,6 +74,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="the report as JSON, too (-: stdout)")
     parser.add_argument("-q", "--quiet", action="store_true", help="print no report and no hint")
     parser.add_argument("--width", metavar="N", type=int, help="columns of the report")
+    parser.add_argument(
+        "--fallback-dir", metavar="DIR", help="where the recording goes on if its place fails"
+    )
+    parser.add_argument(
+        "--keep-raw",
+        metavar="T",
+        type=options.parse_interval,
+        help="readings older than T (2h, 1d) become roll-ups of a minute and more (default: never)",
+    )
     parser.add_argument("--phase", choices=PHASES, default="training", help="phase of the run")
     parser.add_argument(
         "--record-argv", action="store_true", help="keep the command's arguments in the recording"
@@ -219,6 +228,8 @@ class _Measuring:
             kept=keep_text(self._scenario),
             baseline=args.baseline,
             party=Party(os.getpid(), with_root=False, cgroup=args.cgroup),
+            fallback_dir=None if args.fallback_dir is None else Path(args.fallback_dir),
+            keep_raw_s=args.keep_raw,
         )
 
     def discard(self) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 import pyprof
+from pyprof import _native
 from pyprof.energy import Channel, Total
 from pyprof.layout import VERSION
 from pyprof.loading import FOLDER_SUFFIX, NODE_FILE
+from pyprof.recording import Recording
 from pyprof.runfolder import fold
 from pyprof.salvage import recover
 
@@ -40,11 +42,21 @@ def agrees(found: Total | Channel, energy_j: float) -> bool:
     return found.low_j <= energy_j <= found.high_j
 
 
+def readings_of(recording: Recording) -> list[list[int]]:
+    """Of each channel how many changes there are, and the last time that it was read."""
+    found = [[0, 0] for _ in recording.channels]
+    for frames in recording.frames():
+        for channel, _, count, _, last_ns in _native.frame_info(frames):
+            found[channel] = [found[channel][0] + count, max(found[channel][1], last_ns)]
+    return found
+
+
 def check(name: str, path: Path) -> None:
     truth = json.loads((_KEPT / f"{name}.json").read_text(encoding="utf-8"))
     recording = pyprof.load(path)
     report = recording.report()
     assert recording.defects == ()
+    assert readings_of(recording) == truth["readings"]
     assert agrees(report.total, truth["energy_j"])
     assert report.run.complete is truth["complete"]
     assert report.run.duration_s == pytest.approx(truth["duration_s"], abs=1e-6)
@@ -83,4 +95,5 @@ def test_recover_into_the_present_schema(name: str, tmp_path: Path) -> None:
     recording = pyprof.load(tmp_path / "new.pyprof")
     assert recording.defects == ()
     truth = json.loads((_KEPT / f"{name}.json").read_text(encoding="utf-8"))
+    assert readings_of(recording) == truth["readings"]
     assert agrees(recording.report().total, truth["energy_j"])

@@ -1,6 +1,6 @@
 """Weeks of a node recorded in simulated time, and reported.
 
-    PYTHONPATH=tools python -m soak.weeks --days 18.5
+    cd tools; python -m soak.weeks --days 18.5
 
 Prints what recording and reporting cost and what the total is worth; status 1 if a bound is missed.
 Simulated: counters of a known power, and a commit each 30 s instead of each 0.5 s.
