@@ -9,6 +9,7 @@
 #include "core/repeats.h"
 #include "core/roll.h"
 #include "core/track.h"
+#include "core/unfold.h"
 
 namespace pyprof {
 namespace {
@@ -33,6 +34,7 @@ constexpr double kWithin = 0.95;       // 95 % of a range in which any place is 
 constexpr double kUnseenU = 1.32;      // half-width per root of the variance of what was not seen
 constexpr double kSampleU = 0.5;       // a gauge's edge, in periods x spread
 constexpr double kWindowU = 0.3;       // the same where the averaging window is longer
+constexpr double kUnfoldedU = 0.03;    // the same where the powers behind it were found
 constexpr double kWindowLeast = 0.15;  // of the power: what such a window may have levelled out
 constexpr size_t kMostShares = 8;  // marks in one interval: with more of them any course is likely
 constexpr double kShort = 2;       // updates: a shorter stretch is not resolved
@@ -79,6 +81,7 @@ Curve::Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns
       marks_(marks),
       start_ns_(start_ns),
       end_ns_(std::max(start_ns, end_ns)) {
+  unfold(*track_, marks_);
   if (!empty()) start_j_ = energy_at(start_ns);
 }
 
@@ -401,6 +404,10 @@ Shape Curve::shape(size_t interval) const {
     case Knot::Kind::kFlat:
       shape.kind = Shape::Class::kBridged;
       return shape;
+    case Knot::Kind::kUnfolded:
+      shape.kind = Shape::Class::kUnfolded;
+      shape.spread_w = spread_in_window(*track_, interval);
+      return shape;
     case Knot::Kind::kRamp:
       shape.kind = Shape::Class::kRamp;
       shape.start_w = from.power_w;
@@ -497,6 +504,10 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
     }
     case Shape::Class::kRepeated:
       down = up = kRepeatedU * shape.spread_w * h + repeats_->fit.noise * e;
+      break;
+    case Shape::Class::kUnfolded:
+      down = up = seconds(track.window_ns) * kUnfoldedU * shape.spread_w;
+      hard_down = hard_up = seconds(track.window_ns) * limit;
       break;
     case Shape::Class::kRamp: {
       const double period_s = seconds(track.period_ns), window_s = seconds(track.window_ns);

@@ -97,6 +97,7 @@ struct Shape {
     kBridged,
     kBeyond,
     kRamp,
+    kUnfolded,
     kRepeated
   } kind = Class::kQuiet;
   double spread_w = 0;                      // of the five interval powers around

@@ -17,6 +17,7 @@ struct Knot {
     kPlain,    // the energy is the difference of two readings
     kBridged,  // it is, but nothing was read for a while between them
     kRamp,     // integrated from power, which runs straight from this knot's to the next one's
+    kUnfolded,  // of constant power, found behind means over a longer time
     kFlat,     // nothing is known; see the blanks
     kBeyond,   // before the first or after the last reading
   };
