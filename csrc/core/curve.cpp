@@ -36,6 +36,7 @@ constexpr double kSampleU = 0.5;       // a gauge's edge, in periods x spread
 constexpr double kWindowU = 0.3;       // the same where the averaging window is longer
 constexpr double kUnfoldedU = 0.03;    // the same where the powers behind it were found
 constexpr double kWindowLeast = 0.15;  // of the power: what such a window may have levelled out
+constexpr double kUnvaried = 0.2;  // of the power: a gauge that saw less tells nothing of a beat
 constexpr size_t kMostShares = 8;  // marks in one interval: with more of them any course is likely
 constexpr double kShort = 2;       // updates: a shorter stretch is not resolved
 
@@ -643,6 +644,24 @@ Estimate Curve::between(int64_t from_ns, int64_t to_ns) const {
   const Edge from = edge(from_ns, cursor);
   const Edge to = edge(to_ns, cursor);
   return settle(stretch(from, to, duration_s), duration_s);
+}
+
+double Curve::window_s() const {
+  return track_->step_w > 0 && track_->window_ns >= 0 ? seconds(track_->window_ns) : -1;
+}
+
+void Curve::blind(Estimate& estimate, double duration_s, double blind_s) const {
+  if (!(duration_s > 0)) return;
+  const double mean_w = estimate.energy_j / duration_s;
+  double low_w = std::min(track_->low_w, mean_w), high_w = std::max(track_->high_w, mean_w);
+  if (high_w - low_w < kUnvaried * mean_w) {
+    low_w = 0;
+    high_w = std::max(track_->limit_w, mean_w);
+  }
+  const double down_j = (mean_w - low_w) * blind_s, up_j = (high_w - mean_w) * blind_s;
+  estimate.down_j = std::min(std::hypot(estimate.down_j, down_j), std::max(estimate.energy_j, 0.0));
+  estimate.up_j = std::hypot(estimate.up_j, up_j);
+  estimate.causes[kWindow] = std::hypot(estimate.causes[kWindow], (down_j + up_j) / 2);
 }
 
 // -- covered time --------------------------------------------------------------------------------

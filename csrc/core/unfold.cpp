@@ -17,10 +17,10 @@ constexpr int kConvex = 6, kSharp = 8;  // rounds in which changes cost by their
 constexpr double kSharpness = 0.3;      // the power of a change's size in the latter
 constexpr size_t kFewReadings = 5;
 constexpr double kWindowReach = 0.15, kWindowStep = 0.025;  // of the window: widths that are tried
-constexpr size_t kEnough = 400;      // readings that tell the width
-constexpr double kClearly = 1.4;     // times less is left unexplained
-constexpr double kExplained = 0.5;   // left of the readings, in their errors: nothing is
-constexpr double kUnexplained = 15;  // the readings are no means over such a window
+constexpr size_t kEnough = 400;                             // readings that tell the width
+constexpr double kClearly = 1.4;                            // times less is left unexplained
+constexpr double kExplained = 0.5;             // left of the readings, in their errors: nothing is
+constexpr double kUnexplained = 15;            // the readings are no means over such a window
 constexpr int64_t kLongestNs = 3'000'000'000;  // a longer window hides too much
 constexpr size_t kChunk = 4096;                // cells that are solved at once
 constexpr double kOverlap = 4;                 // windows on each side of a chunk
@@ -54,10 +54,11 @@ std::vector<Run> find_runs(const Track& track) {
     const auto steps = std::max<int64_t>(std::llround(periods), 1);
     for (int64_t k = 1; k <= steps && !held; ++k) {
       const double share = static_cast<double>(k) / static_cast<double>(steps);
-      const int64_t at_ns = from.t_ns + std::llround(share * static_cast<double>(to.t_ns - from.t_ns));
-      runs.back().samples.push_back(
-          {at_ns + late_ns, from.power_w + share * (double{to.power_w} - from.power_w),
-           std::max<double>(from.half_s, to.half_s)});
+      const int64_t at_ns =
+          from.t_ns + std::llround(share * static_cast<double>(to.t_ns - from.t_ns));
+      runs.back().samples.push_back({at_ns + late_ns,
+                                     from.power_w + share * (double{to.power_w} - from.power_w),
+                                     std::max<double>(from.half_s, to.half_s)});
     }
     runs.back().last_knot = i + 1;
   }
@@ -103,8 +104,7 @@ void Unfolding::add(const Sample& sample, double end_s, double step_w) {
   const auto from = std::upper_bound(border_s_.begin(), border_s_.end(), end_s - window_s_ + 1e-9);
   const auto to = std::lower_bound(border_s_.begin(), border_s_.end(), end_s - 1e-9);
   if (from == border_s_.begin() || to == border_s_.end()) return;
-  const double error = kStampShare * sample.half_s / window_s_ + step_w / spread_w_ +
-                       kWindowError;
+  const double error = kStampShare * sample.half_s / window_s_ + step_w / spread_w_ + kWindowError;
   rows_.push_back({static_cast<size_t>(from - border_s_.begin()) - 1,
                    static_cast<size_t>(to - border_s_.begin()), end_s, 1 / (error * error),
                    sample.power_w / spread_w_});
@@ -177,8 +177,7 @@ void lay_cells(std::span<const Sample> samples, int64_t window_ns, int64_t perio
                std::span<const int64_t> marks, std::vector<int64_t>& border_ns,
                std::vector<double>& cost) {
   std::vector<int64_t> plain;
-  for (int64_t t = samples.front().t_ns - window_ns; t < samples.front().t_ns;
-       t += period_ns) {
+  for (int64_t t = samples.front().t_ns - window_ns; t < samples.front().t_ns; t += period_ns) {
     plain.push_back(t);
   }
   for (const Sample& sample : samples) plain.push_back(sample.t_ns);
@@ -233,8 +232,7 @@ Solution solve_run(std::span<const Sample> samples, const Track& track, int64_t 
         std::lower_bound(samples.begin(), samples.end(), border_ns[begin] + window_ns, earlier);
     const auto last = std::lower_bound(first, samples.end(), border_ns[end - 1] + 1, earlier);
     Unfolding unfolding(border_s, std::span(cost).subspan(begin, end - begin),
-                        std::span(first, last), border_ns[begin], seconds(window_ns),
-                        track.step_w);
+                        std::span(first, last), border_ns[begin], seconds(window_ns), track.step_w);
     const std::vector<double> found = unfolding.solve();
     solution.rest = std::max(solution.rest, unfolding.rest());
     std::copy_n(found.begin() + static_cast<ptrdiff_t>(from - begin), to - from,
@@ -245,9 +243,10 @@ Solution solve_run(std::span<const Sample> samples, const Track& track, int64_t 
 
 // The sensor's own window may differ from what is documented: the one that leaves the least of the
 // readings unexplained, if that is clearly less.
-int64_t find_window(std::span<const Run> runs, const Track& track,
-                    std::span<const int64_t> marks) {
-  const auto longer = [](const Run& a, const Run& b) { return a.samples.size() < b.samples.size(); };
+int64_t find_window(std::span<const Run> runs, const Track& track, std::span<const int64_t> marks) {
+  const auto longer = [](const Run& a, const Run& b) {
+    return a.samples.size() < b.samples.size();
+  };
   const Run& run = *std::max_element(runs.begin(), runs.end(), longer);
   size_t from = 0;
   while (from + 1 < run.samples.size() && run.samples[from].power_w == run.samples[0].power_w) {

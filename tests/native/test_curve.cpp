@@ -415,8 +415,8 @@ void test_trailing_mean() {
     const Curve curve(channel, {frame}, ns(5), ns(60), marks);
     size_t inside = 0, count = 0;
     for (size_t i = 0; i + 1 < marks.size(); ++i) {
-      const double truth =
-          load.between(static_cast<double>(marks[i]) * 1e-9, static_cast<double>(marks[i + 1]) * 1e-9);
+      const double truth = load.between(static_cast<double>(marks[i]) * 1e-9,
+                                        static_cast<double>(marks[i + 1]) * 1e-9);
       const Estimate found = curve.between(marks[i], marks[i + 1]);
       CHECK_NEAR(found.energy_j, truth, 25);  // of some 500 W over 1 s
       inside += holds(found, truth);
