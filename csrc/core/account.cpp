@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <string_view>
 #include <utility>
 
+#include "core/beat.h"
 #include "core/repeats.h"
 
 namespace pyprof {
@@ -12,6 +14,7 @@ namespace {
 
 constexpr double kAlmostAll = 0.9;  // of a row's time: what must be solved for it to be
 constexpr double kVague = 0.5;      // half-width of what is no resolution
+constexpr size_t kMostBeats = 8;    // loops of one channel that are told
 constexpr double kWeighty = 0.05;   // of a row's energy: a channel that must be fast enough for it
 constexpr size_t kMostSteps = 1'000'000;
 
@@ -136,6 +139,7 @@ class Solver {
         domains_(channels),
         swept_(std::move(swept)),
         states_(find_states(swept_)),
+        rhythms_(find_rhythms(swept_)),
         total_j_(swept_.times_ns.size()) {
     const auto& rows = swept_.rows;
     doubts_.resize(rows.size() * domains_.count);
@@ -161,6 +165,7 @@ class Solver {
   }
   void find_edges(const Curve& curve);
   std::vector<RowSum> sum_rows(const Curve& curve) const;
+  std::vector<double> find_blind(const Curve& curve, uint32_t index);
   ChannelResult summarise(const Curve& curve, const Channel& channel, const Estimate& whole) const;
   void find_unresolved(StageResult& stage, size_t row) const;
   void note_repeats(const Curve& curve, const RowSum& sum, const Estimate& estimate, size_t row);
@@ -173,6 +178,7 @@ class Solver {
   const Domains domains_;
   Sweep swept_;
   const States states_;
+  const std::vector<Rhythm> rhythms_;
   std::vector<double> total_j_;    // of counted channels at each time
   std::vector<Edge> edges_;        // of the channel at hand at each time
   std::vector<Doubt> doubts_;      // of each row its domains'
@@ -229,6 +235,42 @@ std::vector<RowSum> Solver::sum_rows(const Curve& curve) const {
   return sums;
 }
 
+// Of each row the time in which a gauge may have met a loop always at the same point: the loop's
+// own rows, what is inside of them and what is around. Empty where there is none.
+std::vector<double> Solver::find_blind(const Curve& curve, uint32_t index) {
+  const double sensor_s = seconds(curve.update_period_ns()), window_s = curve.window_s();
+  std::vector<double> blind_s;
+  if (window_s < 0) return blind_s;
+  const auto& rows = swept_.rows;
+  const auto inside = [](std::string_view inner, std::string_view outer) {
+    return outer.empty() || inner == outer ||
+           (inner.size() > outer.size() && inner.starts_with(outer) && inner[outer.size()] == '/');
+  };
+  size_t told = 0;
+  for (size_t row = 1; row < rows.size() && told < kMostBeats; ++row) {
+    if (!beats(rhythms_[row], sensor_s, window_s)) continue;
+    if (blind_s.empty()) blind_s.resize(rows.size());
+    if (blind_s[row] >= wall_s_[row]) continue;  // inside a loop that was found before
+    ++told;
+    for (size_t other = 0; other < rows.size(); ++other) {
+      if (inside(rows[other].path, rows[row].path)) {
+        blind_s[other] = wall_s_[other];
+      } else if (inside(rows[row].path, rows[other].path)) {
+        blind_s[other] = std::min(blind_s[other] + wall_s_[row], wall_s_[other]);
+      }
+    }
+    char text[256];
+    std::snprintf(text, sizeof text,
+                  "'%.80s' repeats every %.4g ms, near a multiple of %s of this sensor (%.4g ms): "
+                  "it may have seen the same part of it each time, so the interval is wide",
+                  rows[row].path.c_str(), 1e3 * rhythms_[row].period_s,
+                  window_s > sensor_s ? "the averaging window" : "half the period",
+                  1e3 * (window_s > sensor_s ? window_s : sensor_s));
+    result_.events.emplace_back(index, CurveEvent{swept_.times_ns.front(), "note", 1, text});
+  }
+  return blind_s;
+}
+
 ChannelResult Solver::summarise(const Curve& curve, const Channel& channel,
                                 const Estimate& whole) const {
   const int64_t from = swept_.times_ns.front(), to = swept_.times_ns.back();
@@ -266,9 +308,11 @@ void Solver::add(const Curve& curve) {
   }
   find_edges(curve);
   const std::vector<RowSum> sums = sum_rows(curve);
+  const std::vector<double> blind_s = find_blind(curve, index);
   for (size_t row = 0; row < sums.size(); ++row) {
     StageResult& stage = result_.stages[row];
-    const Estimate estimate = settle(curve, sums[row], edges_, swept_.times_ns);
+    Estimate estimate = settle(curve, sums[row], edges_, swept_.times_ns);
+    if (!blind_s.empty() && blind_s[row] > 0) curve.blind(estimate, wall_s_[row], blind_s[row]);
     stage.channels_j[index] = estimate.energy_j;
     if (row == 0) result_.channels.push_back(summarise(curve, channel, estimate));
     note_repeats(curve, sums[row], estimate, row);

@@ -9,6 +9,7 @@
 #include "core/repeats.h"
 #include "core/roll.h"
 #include "core/track.h"
+#include "core/unfold.h"
 
 namespace pyprof {
 namespace {
@@ -33,7 +34,9 @@ constexpr double kWithin = 0.95;       // 95 % of a range in which any place is 
 constexpr double kUnseenU = 1.32;      // half-width per root of the variance of what was not seen
 constexpr double kSampleU = 0.5;       // a gauge's edge, in periods x spread
 constexpr double kWindowU = 0.3;       // the same where the averaging window is longer
+constexpr double kUnfoldedU = 0.03;    // the same where the powers behind it were found
 constexpr double kWindowLeast = 0.15;  // of the power: what such a window may have levelled out
+constexpr double kUnvaried = 0.2;  // of the power: a gauge that saw less tells nothing of a beat
 constexpr size_t kMostShares = 8;  // marks in one interval: with more of them any course is likely
 constexpr double kShort = 2;       // updates: a shorter stretch is not resolved
 
@@ -79,6 +82,7 @@ Curve::Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns
       marks_(marks),
       start_ns_(start_ns),
       end_ns_(std::max(start_ns, end_ns)) {
+  unfold(*track_, marks_);
   if (!empty()) start_j_ = energy_at(start_ns);
 }
 
@@ -401,6 +405,10 @@ Shape Curve::shape(size_t interval) const {
     case Knot::Kind::kFlat:
       shape.kind = Shape::Class::kBridged;
       return shape;
+    case Knot::Kind::kUnfolded:
+      shape.kind = Shape::Class::kUnfolded;
+      shape.spread_w = spread_in_window(*track_, interval);
+      return shape;
     case Knot::Kind::kRamp:
       shape.kind = Shape::Class::kRamp;
       shape.start_w = from.power_w;
@@ -497,6 +505,10 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
     }
     case Shape::Class::kRepeated:
       down = up = kRepeatedU * shape.spread_w * h + repeats_->fit.noise * e;
+      break;
+    case Shape::Class::kUnfolded:
+      down = up = seconds(track.window_ns) * kUnfoldedU * shape.spread_w;
+      hard_down = hard_up = seconds(track.window_ns) * limit;
       break;
     case Shape::Class::kRamp: {
       const double period_s = seconds(track.period_ns), window_s = seconds(track.window_ns);
@@ -632,6 +644,24 @@ Estimate Curve::between(int64_t from_ns, int64_t to_ns) const {
   const Edge from = edge(from_ns, cursor);
   const Edge to = edge(to_ns, cursor);
   return settle(stretch(from, to, duration_s), duration_s);
+}
+
+double Curve::window_s() const {
+  return track_->step_w > 0 && track_->window_ns >= 0 ? seconds(track_->window_ns) : -1;
+}
+
+void Curve::blind(Estimate& estimate, double duration_s, double blind_s) const {
+  if (!(duration_s > 0)) return;
+  const double mean_w = estimate.energy_j / duration_s;
+  double low_w = std::min(track_->low_w, mean_w), high_w = std::max(track_->high_w, mean_w);
+  if (high_w - low_w < kUnvaried * mean_w) {
+    low_w = 0;
+    high_w = std::max(track_->limit_w, mean_w);
+  }
+  const double down_j = (mean_w - low_w) * blind_s, up_j = (high_w - mean_w) * blind_s;
+  estimate.down_j = std::min(std::hypot(estimate.down_j, down_j), std::max(estimate.energy_j, 0.0));
+  estimate.up_j = std::hypot(estimate.up_j, up_j);
+  estimate.causes[kWindow] = std::hypot(estimate.causes[kWindow], (down_j + up_j) / 2);
 }
 
 // -- covered time --------------------------------------------------------------------------------

@@ -97,6 +97,7 @@ struct Shape {
     kBridged,
     kBeyond,
     kRamp,
+    kUnfolded,
     kRepeated
   } kind = Class::kQuiet;
   double spread_w = 0;                      // of the five interval powers around
@@ -131,6 +132,11 @@ class Curve {
   // the marks. Before anything is asked.
   void solve(const States& states);
   const Repeats& repeats() const { return *repeats_; }
+  // Gauges: the averaging window, else negative.
+  double window_s() const;
+  // Widens an estimate over `duration_s` in which a gauge may have met a load always at the same
+  // point, for `blind_s` of it: any power between those seen, or within the device's reach.
+  void blind(Estimate& estimate, double duration_s, double blind_s) const;
   // Whether the repeats that were solved describe all the time between two instants.
   bool repeated(int64_t from_ns, int64_t to_ns, Cursor& cursor) const;
 

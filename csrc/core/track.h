@@ -14,11 +14,12 @@ namespace pyprof {
 struct Knot {
   // Of the time from this knot to the next.
   enum class Kind : uint8_t {
-    kPlain,    // the energy is the difference of two readings
-    kBridged,  // it is, but nothing was read for a while between them
-    kRamp,     // integrated from power, which runs straight from this knot's to the next one's
-    kFlat,     // nothing is known; see the blanks
-    kBeyond,   // before the first or after the last reading
+    kPlain,     // the energy is the difference of two readings
+    kBridged,   // it is, but nothing was read for a while between them
+    kRamp,      // integrated from power, which runs straight from this knot's to the next one's
+    kUnfolded,  // of constant power, found behind means over a longer time
+    kFlat,      // nothing is known; see the blanks
+    kBeyond,    // before the first or after the last reading
   };
   int64_t t_ns = 0;
   double energy_j = 0;

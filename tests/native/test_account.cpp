@@ -497,6 +497,55 @@ void test_hostile() {
   }
 }
 
+// A loop of `period_s`, half of it at 500 W, seen for 25 ms of each 100 ms.
+Solved solve_beat(double period_s, double* truth_j) {
+  simulate::Load load;
+  Script script;
+  load.hold(kFrom + 1, 100);
+  for (double t = kFrom + 1; t < kTo - 1.5; t += period_s) {
+    load.hold(period_s / 2, 100);
+    load.hold(period_s / 2, 500);
+    script.stage(t, t + period_s, "step");
+    *truth_j = load.energy_j(t + period_s) - load.energy_j(kFrom + 1);
+  }
+  load.hold(10, 100);
+  check::Random random(3);
+  simulate::Sensor sensor;
+  sensor.unit = 1e-3;
+  sensor.window_s = 0.025;
+  Channel channel = simulate::counter_channel(sensor, 600);
+  channel.kind = Kind::kGauge;
+  channel.window_ns = ns(0.025);
+  std::vector<uint8_t> bytes;
+  encode_frame(simulate::read_blindly(load, sensor, 0.01, kFrom, kTo, true, random), bytes);
+  Account account({channel}, ns(kFrom), ns(kTo), Phase::kTraining);
+  account.add_frames(bytes);
+  account.add_marks(1, script.bytes());
+  return {account.solve()};
+}
+
+void test_beats() {
+  const auto warned = [](const Solved& solved) {
+    for (const auto& [channel, event] : solved.result.events) {
+      if (event.text.find("near a multiple") != std::string::npos) return true;
+    }
+    return false;
+  };
+  for (const double period_s : {0.1, 0.0999, 0.05, 0.1501}) {
+    double truth_j = 0;
+    const Solved solved = solve_beat(period_s, &truth_j);
+    CHECK(warned(solved));
+    const StageResult& step = solved.at("step");
+    CHECK(step.low_j <= truth_j && truth_j <= step.high_j);
+    CHECK(step.bound[kWindow] > 0.1 * step.energy_j);
+    CHECK(solved.at("").high_j > 1.1 * solved.at("").energy_j);
+  }
+  double truth_j = 0;
+  const Solved solved = solve_beat(0.137, &truth_j);
+  CHECK(!warned(solved));
+  CHECK_NEAR(solved.at("step").energy_j, truth_j, 0.1 * truth_j);
+}
+
 }  // namespace
 
 int main() {
@@ -520,5 +569,6 @@ int main() {
   test_series();
   test_own();
   test_hostile();
+  test_beats();
   return check::result();
 }

@@ -392,6 +392,61 @@ void test_late_channel() {
   CHECK_NEAR(curve.between(ns(5), ns(6)).energy_j, 200, 2);
 }
 
+// A mean over 1 s each 100 ms: the powers behind it are found, also where its width is not as
+// documented.
+void test_trailing_mean() {
+  simulate::Load load;
+  check::Random random(5);
+  std::vector<int64_t> marks;
+  while (load.end_s() < 70) {
+    load.hold(random.uniform(0.4, 2), 100);
+    load.hold(random.uniform(0.4, 2), 600);
+  }
+  for (const double corner_s : load.corners_s()) {
+    if (corner_s > 12 && corner_s < 55) marks.push_back(ns(corner_s));
+  }
+  simulate::Sensor sensor;
+  sensor.unit = 1e-3;
+  sensor.window_s = 1;
+  const Frame frame = simulate::read_blindly(load, sensor, 0.01, 5, 60, true, random);
+  for (const double said : {1.0, 0.9, 1.1}) {
+    Channel channel = gauge(said);
+    channel.unit = sensor.unit;
+    const Curve curve(channel, {frame}, ns(5), ns(60), marks);
+    size_t inside = 0, count = 0;
+    for (size_t i = 0; i + 1 < marks.size(); ++i) {
+      const double truth = load.between(static_cast<double>(marks[i]) * 1e-9,
+                                        static_cast<double>(marks[i + 1]) * 1e-9);
+      const Estimate found = curve.between(marks[i], marks[i + 1]);
+      CHECK_NEAR(found.energy_j, truth, 25);  // of some 500 W over 1 s
+      inside += holds(found, truth);
+      ++count;
+    }
+    CHECK(10 * inside >= 9 * count);
+    CHECK_NEAR(curve.between(ns(10), ns(55)).energy_j, load.between(10, 55),
+               0.002 * load.between(10, 55));
+  }
+}
+
+// A value that is no such mean is left as it was: a wide interval and no bias.
+void test_no_trailing_mean() {
+  simulate::Load load;
+  check::Random random(6);
+  while (load.end_s() < 70) {
+    load.hold(random.uniform(0.4, 2), 100);
+    load.hold(random.uniform(0.4, 2), 600);
+  }
+  simulate::Sensor sensor;
+  sensor.unit = 1e-3;
+  sensor.window_s = 0.1;
+  const Frame frame = simulate::read_blindly(load, sensor, 0.01, 5, 60, true, random);
+  Channel channel = gauge(1);
+  channel.unit = sensor.unit;
+  const Curve curve(channel, {frame}, ns(5), ns(60), {});
+  const Estimate found = curve.between(ns(10), ns(50));
+  CHECK(holds(found, load.between(10, 50)));
+}
+
 }  // namespace
 
 int main() {
@@ -418,5 +473,7 @@ int main() {
   test_held_gauge();
   test_ramp_gauge_is_exact();
   test_late_channel();
+  test_trailing_mean();
+  test_no_trailing_mean();
   return check::result();
 }

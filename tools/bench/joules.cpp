@@ -134,14 +134,14 @@ Watch paced(double period_s, Pace pace) {
   };
 }
 
-Watch blind(Sensor sensor, double interval_s) {
+Watch blind(Sensor sensor, double interval_s, double said_window = 1) {
   return [=](const Load& load, double from_s, double to_s, check::Random& random) {
     Sensor own = sensor;
     own.phase = random.uniform();
     Channel channel = simulate::counter_channel(own);
     if (own.window_s != 0) {
       channel.kind = Kind::kGauge;
-      channel.window_ns = own.window_s < 0 ? -1 : ns(own.window_s);
+      channel.window_ns = own.window_s < 0 ? -1 : ns(own.window_s * said_window);
     }
     return Watched{channel,
                    simulate::read_blindly(load, own, interval_s, from_s, to_s, true, random)};
@@ -345,6 +345,14 @@ void gauges() {
     goal.least_inside = 90;
     Score all = run_all(slow, "mean of 1 s", plan, blind(mean, 0.02), edges, 85);
     print_row("mean of 1 s", "no bursts", 5, edges, all, goal);
+    all = run_all({"bursts"}, "mean of 1 s", plan, blind(mean, 0.02), edges, 85);
+    print_row("mean of 1 s", "bursts", 5, edges, all, goal);
+    goal.median = 1.5;
+    for (const double said : {0.9, 1.1}) {
+      const std::string name = said < 1 ? "mean of 1 s, said 0.9" : "mean of 1 s, said 1.1";
+      all = run_all(slow, name, plan, blind(mean, 0.02, said), edges, 85);
+      print_row(name, "no bursts", 5, edges, all, goal);
+    }
     goal.median = 2;
     goal.p95 = 0;
     all = run_all(slow, "25 of 100 ms", plan, blind(part, 0.02), edges, 85);
