@@ -19,6 +19,7 @@ class Selection : public Unit {
   std::string describe(int32_t code) const override { return unit_->describe(code); }
   int64_t interval_ns() const override { return unit_->interval_ns(); }
   void read(std::span<Sample> out) noexcept override;
+  Unit& reader() override { return taken_.size() == samples_.size() ? unit_->reader() : *this; }
 
   bool replace(const Channel& channel);
   bool drop(const std::string& id);

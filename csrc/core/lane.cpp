@@ -32,7 +32,8 @@ constexpr int64_t kHangNs = 10 * kNsPerMs;  // no driver's call takes so long in
 constexpr int64_t kUndatedNs = kNsPerS;     // a value from within so long a call has no date
 constexpr int64_t kWatchLeastNs = 20 * kNsPerMs;
 constexpr int64_t kWatchMostNs = 100 * kNsPerMs;
-constexpr int64_t kWatchIntervals = 10;  // blind reads between two looks
+constexpr int64_t kWatchIntervals = 10;       // blind reads between two looks
+constexpr int64_t kOnTimeNs = 50 * kNsPerUs;  // half of the shortest interval
 constexpr int64_t kCheckNs = 2 * kNsPerS;
 constexpr int64_t kFirstCheckNs = 3 * kNsPerS;  // finding the periods costs more, once
 constexpr double kRelax = 0.8;  // of the budget, which twice the reads must not exceed
@@ -53,7 +54,7 @@ LaneThread::LaneThread(std::string name, const SamplerOptions& options)
 void LaneThread::start(std::shared_ptr<Crew> crew, bool guarded) {
   guarded_ = guarded;
   due_.resize(slots_.size(), Plan{});
-  fresh_.reserve(slots_.size());
+  fresh_.resize(slots_.size());
   auto self = shared_from_this();  // a thread that hangs keeps what it uses alive
   thread_ = std::thread([self, crew] { self->run(crew); });
 }
@@ -127,7 +128,11 @@ std::shared_ptr<LaneThread> LaneThread::leave_hung(int64_t now_ns, int64_t limit
     }
     // One that was read and not stored yet is stored by the heir's first turn.
     const auto at = static_cast<uint32_t>(heir->slots_.size());
-    if (std::find(fresh_.begin(), fresh_.end(), i) != fresh_.end()) heir->fresh_.push_back(at);
+    const auto end = fresh_.begin() + fresh_count_;
+    if (std::find(fresh_.begin(), end, i) != end) {
+      heir->fresh_.push_back(at);
+      ++heir->fresh_count_;
+    }
     heir->due_.push_back(due_[i]);
     heir->add(std::move(slots_[i]));
   }
@@ -262,7 +267,7 @@ void LaneThread::first_reads() {
     for (const auto& slot : slots_) slot->start(now);  // one grid for all
   }
   marks_ = marks_made();
-  fresh_.clear();
+  fresh_count_ = 0;
   if (!turn(now)) come_back();
   if (!guarded_ && options_.interval_ns == 0) burst();
   {
@@ -290,29 +295,27 @@ bool LaneThread::turn(int64_t now_ns) {
     attend(now_ns, false);
   }
   int64_t before = now_ns;
-  for (uint32_t i = 0; i < due_.size(); ++i) {
-    if (due_[i].ready_ns > now_ns) continue;
-    if (!read_one(i, before)) return false;
-    before = slots_[i]->after_ns();
+  const Plan* const due = due_.data();
+  const auto count = static_cast<uint32_t>(due_.size());
+  for (uint32_t i = 0; i < count; ++i) {
+    if (due[i].ready_ns > now_ns) continue;
+    Slot& slot = *slots_[i];
+    if (guarded_ && slot.vendor()) {
+      current_ = i;
+      busy_since_ns_.store(before, std::memory_order_release);
+      slot.read(before);
+      const int64_t after = monotonic_ns();
+      slot.read_until(after);
+      if (!busy_since_ns_.compare_exchange_strong(before, 0)) return false;
+      before = after;
+    } else {
+      slot.read(before);
+      before = monotonic_ns();
+      slot.read_until(before);
+    }
+    fresh_[fresh_count_++] = i;
   }
   store(now_ns);
-  return true;
-}
-
-bool LaneThread::read_one(uint32_t which, int64_t before_ns) {
-  Slot& slot = *slots_[which];
-  if (!guarded_ || !slot.vendor()) {
-    slot.read(before_ns);
-    slot.read_until(monotonic_ns());
-  } else {
-    current_ = which;
-    busy_since_ns_.store(before_ns, std::memory_order_release);
-    slot.read(before_ns);
-    slot.read_until(monotonic_ns());
-    int64_t mine = before_ns;
-    if (!busy_since_ns_.compare_exchange_strong(mine, 0)) return false;
-  }
-  fresh_.push_back(which);
   return true;
 }
 
@@ -320,13 +323,15 @@ void LaneThread::store(int64_t now_ns) {
   const std::lock_guard lock(mutex_);
   wakes_ += woke_;
   woke_ = 0;
-  reads_ += fresh_.size();
-  for (const uint32_t i : fresh_) {
+  reads_ += fresh_count_;
+  for (uint32_t k = 0; k < fresh_count_; ++k) {
+    const uint32_t i = fresh_[k];
     Slot& slot = *slots_[i];
-    if (!first_turn_ && now_ns - due_[i].deadline_ns > slot.pacer().interval_ns() / 2) ++late_;
+    const int64_t late = now_ns - due_[i].deadline_ns;
+    if (late > kOnTimeNs && !first_turn_ && late > slot.pacer().interval_ns() / 2) ++late_;
     due_[i] = slot.took_ns() > kUndatedNs ? slot.discard(log_) : slot.store(log_);
   }
-  fresh_.clear();
+  fresh_count_ = 0;
   first_turn_ = false;
   plan();
 }
@@ -339,7 +344,7 @@ void LaneThread::plan() {
 // The call has returned at last, and this lane has nothing but its unit.
 void LaneThread::come_back() {
   current_ = 0;
-  fresh_.clear();
+  fresh_count_ = 0;
   due_.assign(1, Plan{});
   busy_since_ns_ = 0;
   const std::lock_guard lock(mutex_);

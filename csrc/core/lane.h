@@ -51,7 +51,6 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
   void doze(int64_t until_ns);
   void come_back();
   bool turn(int64_t now_ns);
-  bool read_one(uint32_t which, int64_t before_ns);
   void store(int64_t now_ns);
   void attend(int64_t now_ns, bool always);
   void plan();
@@ -67,7 +66,8 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
 
   // The thread's own; the watch takes it over when a call hangs.
   std::vector<Plan> due_;        // one for each slot
-  std::vector<uint32_t> fresh_;  // slots that were read and are not stored yet
+  std::vector<uint32_t> fresh_;  // slots that were read and are not stored yet: the first
+  uint32_t fresh_count_ = 0;     // so many
   int64_t next_ns_ = 0;
   int64_t next_watch_ns_ = 0;
   int64_t next_check_ns_ = 0, checked_ns_ = 0, checked_cpu_ns_ = 0;

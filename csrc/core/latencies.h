@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <numeric>
 
 namespace pyprof {
 
@@ -13,19 +14,19 @@ class Latencies {
  public:
   void add(int64_t ns) noexcept {
     ++counts_[index_of(ns)];
-    ++count_;
     total_ns_ += ns;
   }
   void merge(const Latencies& other) noexcept {
     for (size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
-    count_ += other.count_;
     total_ns_ += other.total_ns_;
   }
-  uint64_t count() const noexcept { return count_; }
+  uint64_t count() const noexcept {
+    return std::accumulate(counts_.begin(), counts_.end(), uint64_t{0});
+  }
   int64_t total_ns() const noexcept { return total_ns_; }
   // The duration that `share` of the calls did not exceed, within a tenth; 0 before any.
   int64_t quantile_ns(double share) const noexcept {
-    uint64_t left = static_cast<uint64_t>(share * static_cast<double>(count_));
+    uint64_t left = static_cast<uint64_t>(share * static_cast<double>(count()));
     for (size_t i = 0; i < counts_.size(); ++i) {
       if (counts_[i] > left) return middle_of(i);
       left -= counts_[i];
@@ -37,10 +38,10 @@ class Latencies {
   static constexpr unsigned kLowestBit = 6;    // up to 64 ns is one class
   static constexpr unsigned kHighestBit = 40;  // 18 minutes
   static size_t index_of(int64_t ns) noexcept {
-    const auto value = std::clamp<uint64_t>(static_cast<uint64_t>(std::max<int64_t>(ns, 0)),
-                                            1ULL << kLowestBit, (1ULL << kHighestBit) - 1);
-    const auto bit = static_cast<unsigned>(std::bit_width(value) - 1);
-    return (bit - kLowestBit) * 4 + (value >> (bit - 2) & 3);
+    // A clock that stood still, or ran backwards, falls into the first class.
+    const auto value = std::clamp<int64_t>(ns, 1LL << kLowestBit, (1LL << kHighestBit) - 1);
+    const auto bit = static_cast<unsigned>(std::bit_width(static_cast<uint64_t>(value)) - 1);
+    return (bit - kLowestBit) * 4 + (static_cast<uint64_t>(value) >> (bit - 2) & 3);
   }
   static int64_t middle_of(size_t index) noexcept {
     const auto bit = static_cast<unsigned>(index / 4) + kLowestBit;
@@ -49,7 +50,6 @@ class Latencies {
   }
 
   std::array<uint32_t, size_t{kHighestBit - kLowestBit} * 4> counts_{};
-  uint64_t count_ = 0;
   int64_t total_ns_ = 0;
 };
 

@@ -9,6 +9,7 @@ namespace pyprof {
 namespace {
 
 constexpr int kAcquireChanges = 5;
+constexpr int kBlindChanges = 100;
 constexpr int64_t kAcquireLimitNs = 3 * kNsPerS;
 constexpr double kIrregular = 0.12;  // mean error of the prediction, of a period, that ends a lock
 constexpr double kWanders = 0.02;    // the same, that makes brackets more frequent
@@ -102,6 +103,7 @@ Plan Pacer::start(int64_t now_ns) {
   if (pace_.interval_ns > 0) {
     mode_ = Mode::kFixed;
     fixed_ns_ = pace_.interval_ns;
+    plain_after_ = kBlindChanges;
   }
   return fixed(now_ns, interval_ns());
 }
@@ -119,8 +121,9 @@ Plan Pacer::restart(int64_t now_ns) {
 Plan Pacer::fixed(int64_t now_ns, int64_t interval_ns) {
   grid_ns_ += interval_ns;
   if (grid_ns_ <= now_ns) grid_ns_ += (now_ns - grid_ns_) / interval_ns * interval_ns + interval_ns;
-  const int64_t slack = pace_.interval_ns > 0 ? 0 : interval_ns / kGridSlack;
-  return {grid_ns_ - slack, grid_ns_};
+  step_grid_ns_ = interval_ns;
+  slack_ns_ = pace_.interval_ns > 0 ? 0 : interval_ns / kGridSlack;
+  return {grid_ns_ - slack_ns_, grid_ns_};
 }
 
 Plan Pacer::retry(int64_t now_ns) {
@@ -138,12 +141,8 @@ Plan Pacer::next(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old
   if (mode_ == Mode::kIrregular) return polled(read_ns, now_ns, changed, last_old_ns);
   if (changed && idle_) return restart(now_ns);
   if (changed) {
-    // Faster than it is read: the value is on average half an update old. Else the change lies
-    // anywhere between the two reads.
-    const int64_t bracket = read_ns - last_old_ns;
-    const int64_t age = period_ns_ > 0 ? std::min(period_ns_, bracket) : bracket;
-    changed_at_ns_ = read_ns - age / 2;
-    if (pace_.interval_ns > 0 && changes_ < 4096) {
+    changed_at_ns_ = dated(read_ns, last_old_ns);
+    if (changes_ < plain_after_) {
       if (changes_++ == 0) first_change_ns_ = changed_at_ns_;
       // Blind reads tell the period too, once they outnumber the changes well enough.
       const int64_t reads = (read_ns - acquire_from_ns_) / fixed_ns_;

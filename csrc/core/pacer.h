@@ -2,6 +2,7 @@
 // phase. docs/sampling.md tells the same in words.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 
@@ -61,6 +62,20 @@ class Pacer {
   Plan start(int64_t now_ns);
   // A read in the middle of which `read_ns` lay. `changed` with the time of the last read before.
   Plan next(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
+  // On a grid that nothing is left to learn about, the two steps of `next` are simple.
+  bool plain() const { return mode_ == Mode::kFixed && !idle_ && changes_ >= plain_after_; }
+  int64_t dated(int64_t read_ns, int64_t last_old_ns) const {
+    // Faster than it is read: the value is on average half an update old. Else the change lies
+    // anywhere between the two reads.
+    const int64_t bracket = read_ns - last_old_ns;
+    return read_ns - (period_ns_ > 0 ? std::min(period_ns_, bracket) : bracket) / 2;
+  }
+  Plan on_grid(int64_t now_ns) {
+    grid_ns_ += step_grid_ns_;
+    if (grid_ns_ > now_ns) return {grid_ns_ - slack_ns_, grid_ns_};
+    grid_ns_ -= step_grid_ns_;
+    return fixed(now_ns, step_grid_ns_);
+  }
   // A read failed: tries again soon, then less and less often.
   Plan retry(int64_t now_ns);
   // Looks for the period anew: after a reset, or when the sensor was away for long.
@@ -69,7 +84,10 @@ class Pacer {
   // `planned` is what the pacer said last.
   Plan attend(int64_t now_ns, Plan planned, bool always = false);
   // Reads only every `stride`-th time; 1 is the full pace.
-  void slow_down(int stride) { stride_ = stride; }
+  void slow_down(int stride) {
+    stride_ = stride;
+    step_grid_ns_ = fixed_ns_ * stride;
+  }
   // A burst of reads found that the sensor updates every `period_ns`, faster than it is read.
   void set_fast_period(int64_t period_ns, int64_t spread_ns);
 
@@ -106,8 +124,9 @@ class Pacer {
 
   Pace pace_;
   Mode mode_ = Mode::kAcquire;
-  int64_t grid_ns_ = 0;   // last planned deadline of the fixed grid
-  int64_t fixed_ns_ = 0;  // interval in kFixed and kIrregular
+  int64_t grid_ns_ = 0;                      // last planned deadline of the fixed grid
+  int64_t fixed_ns_ = 0;                     // interval in kFixed and kIrregular
+  int64_t step_grid_ns_ = 0, slack_ns_ = 0;  // of the grid as it is read now
   int64_t period_ns_ = 0;
   int64_t seen_spread_ns_ = 0;
   int64_t changed_at_ns_ = 0;
@@ -117,10 +136,11 @@ class Pacer {
   int64_t relock_ns_ = 0;       // when an irregular sensor is tried again
   int64_t relock_wait_ns_ = 0;  // and after how long, doubled each time
   int changes_ = 0;
-  int reads_ = 0;     // of the present update, while locked
-  int failures_ = 0;  // in a row
-  int silent_ = 0;    // updates in a row that were predicted and not seen
-  int early_ = 0;     // bracketed updates in a row that the first read came too late for
+  int plain_after_ = 0;  // changes that blind reads learn the period from
+  int reads_ = 0;        // of the present update, while locked
+  int failures_ = 0;     // in a row
+  int silent_ = 0;       // updates in a row that were predicted and not seen
+  int early_ = 0;        // bracketed updates in a row that the first read came too late for
   int stride_ = 1;
   int every_;                // present value of bracket_every: less where the prediction drifts
   int since_bracket_ = 0;    // updates since the last bracketed one

@@ -60,7 +60,10 @@ Sampler::Sampler(std::vector<std::unique_ptr<Unit>> units, SamplerOptions option
       pace.interval_ns = std::max(own, pace.interval_ns);
     }
     auto& home = lane == Lane::kSlow ? slow : shared || lane == Lane::kVendor ? vendor : files;
-    home->add(std::make_unique<Slot>(std::move(unit), pace, index, capacity));
+    auto slot = std::make_unique<Slot>(std::move(unit), pace, index, capacity);
+    // Whoever asks for an interval gets it, unless he sets a budget as well.
+    slot->restrain_calls(options.interval_ns == 0 || options.budget > 0);
+    home->add(std::move(slot));
     index += count;
   }
   crew_->add(std::move(files));

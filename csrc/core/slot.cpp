@@ -15,8 +15,8 @@ constexpr int64_t kStuckNs = 5 * kNsPerS;
 // A driver's call may hold a lock that the workload needs: how long is too long, and how often.
 constexpr int64_t kSlowCallNs = 5 * kNsPerMs;
 constexpr int64_t kSlowCallShare = 20;  // of the interval between reads
-constexpr int kCalls = 100;
 constexpr int kCalmHundreds = 3;
+constexpr int64_t kNeverNs = int64_t{1} << 60;
 constexpr int kMostStride = 16;
 
 Pace with_documented(Pace pace, const Channel& lead) {
@@ -28,8 +28,9 @@ Pace with_documented(Pace pace, const Channel& lead) {
 
 Slot::Slot(std::unique_ptr<Unit> unit, Pace pace, uint32_t first_index, size_t capacity)
     : unit_(std::move(unit)),
+      reader_(&unit_->reader()),
       samples_(unit_->channels().size()),
-      vendor_(unit_->lane() == Lane::kVendor),
+      vendor_(unit_->lane() != Lane::kFiles),
       pace_(with_documented(pace, unit_->channels().front())),
       pacer_(pace_) {
   const auto& channels = unit_->channels();
@@ -47,10 +48,7 @@ Slot::Slot(std::unique_ptr<Unit> unit, Pace pace, uint32_t first_index, size_t c
 
 Plan Slot::start(int64_t now_ns) { return pacer_.start(now_ns); }
 
-Plan Slot::store(IncidentLog& log) noexcept {
-  const int64_t at = before_ns_ + (after_ns_ - before_ns_) / 2;
-  latencies_.add(after_ns_ - before_ns_);
-  if (restrains_ && vendor_) watch_calls(after_ns_ - before_ns_, log);
+Plan Slot::store_fully(int64_t at, IncidentLog& log) noexcept {
   const Sample& sample = samples_[0];
   const ChannelState& lead = channels_[0];
   Plan plan;
@@ -78,6 +76,11 @@ Plan Slot::store(IncidentLog& log) noexcept {
               .channel = static_cast<int32_t>(lead.index),
               .figure = interval_s});
   }
+  const bool fine = lead.seen && !lead.failed_since && !lead.told_stuck;
+  plain_ = channels_.size() == 1 && pacer_.plain() && fine;
+  gap_ns_ = 4 * planned_ns(lead) + 50 * kNsPerMs;
+  still_ns_ = still_for_ns(lead);
+  plain_until_ns_ = std::min(at + gap_ns_, lead.changed_at_ns + still_ns_);
   return plan;
 }
 
@@ -85,6 +88,7 @@ Plan Slot::discard(IncidentLog& log) noexcept {
   for (Sample& sample : samples_) sample = {0, Sample::Status::kFailed, 0};
   ++failed_;
   for (ChannelState& channel : channels_) channel.failed_since = true;
+  plain_ = false;
   latencies_.add(after_ns_ - before_ns_);
   log.note({.t_ns = before_ns_,
             .kind = Incident::Kind::kHung,
@@ -139,10 +143,14 @@ void Slot::take(size_t which, int64_t at_ns, IncidentLog& log) noexcept {
 }
 
 // Only a counter that moved at a known pace can be said to stand still: an idle one may never move.
+int64_t Slot::still_for_ns(const ChannelState& channel) const {
+  if (channel.kind != Kind::kCounter || pacer_.period_ns() == 0) return kNeverNs;
+  return std::max(kStuckNs, kStuckUpdates * pacer_.period_ns());
+}
+
 void Slot::note_stuck(ChannelState& channel, int64_t at_ns, IncidentLog& log) {
   const int64_t still = at_ns - channel.changed_at_ns;
-  if (still < kStuckNs || pacer_.period_ns() == 0) return;
-  if (still < kStuckUpdates * pacer_.period_ns()) return;
+  if (still < still_for_ns(channel)) return;
   channel.told_stuck = true;
   log.note({.t_ns = at_ns,
             .kind = Incident::Kind::kStuck,
@@ -196,13 +204,22 @@ bool Slot::settled(int64_t from_ns) const {
 
 void Slot::set_lane_stride(int stride) {
   lane_stride_ = stride;
+  plain_ = false;  // until the next read has told the new interval
   pacer_.slow_down(std::max(stride_, lane_stride_));
 }
 
-void Slot::watch_calls(int64_t took_ns, IncidentLog& log) {
+void Slot::restrain_calls(bool yes) {
+  restrains_ = yes && vendor_;
+  slow_ns_ = restrains_ ? kSlowCallNs : kNeverNs;
+}
+
+void Slot::judge_calls(IncidentLog& log) {
+  if (!restrains_) {
+    calls_ = 0;
+    return;
+  }
   const int64_t limit = std::max(kSlowCallNs, pacer_.interval_ns() / kSlowCallShare);
-  slow_calls_ += took_ns > limit;
-  if (++calls_ < kCalls) return;
+  slow_ns_ = limit;
   const bool slow = slow_calls_ > kCalls / 100;
   calm_ = slow_calls_ == 0 ? calm_ + 1 : 0;
   calls_ = slow_calls_ = 0;

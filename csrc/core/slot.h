@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -42,7 +43,7 @@ class Slot {
   // By the lane's thread alone; may block for as long as a driver likes.
   void read(int64_t before_ns) noexcept {
     before_ns_ = before_ns;
-    unit_->read(samples_);
+    reader_->read(samples_);
   }
   void read_until(int64_t after_ns) noexcept { after_ns_ = after_ns; }
   int64_t after_ns() const { return after_ns_; }
@@ -51,7 +52,28 @@ class Slot {
 
   // All that follows is done under the lane's lock. The read becomes changes or a failure; returns
   // when to read next.
-  Plan store(IncidentLog& log) noexcept;
+  Plan store(IncidentLog& log) noexcept {
+    const int64_t took = after_ns_ - before_ns_;
+    const int64_t at = before_ns_ + took / 2;
+    latencies_.add(took);
+    slow_calls_ += took > slow_ns_;
+    if (++calls_ == kCalls) judge_calls(log);
+    ChannelState& lead = channels_[0];
+    if (!plain_ || samples_[0].status != Sample::Status::kOk || at > plain_until_ns_) {
+      return store_fully(at, log);
+    }
+    const uint64_t raw = samples_[0].raw;
+    if (raw != lead.raw) {
+      if (raw < lead.raw && lead.range == 0) return store_fully(at, log);
+      lead.changed_at_ns = pacer_.dated(at, lead.last_read_ns);
+      lead.buffer.push({lead.last_read_ns, at, lead.changed_at_ns, raw, 0});
+      lead.raw = raw;
+    }
+    lead.last_read_ns = at;
+    lead.buffer.read_at(at);
+    plain_until_ns_ = std::min(at + gap_ns_, lead.changed_at_ns + still_ns_);
+    return pacer_.on_grid(after_ns_);
+  }
   // The read took so long that its value can't be dated.
   Plan discard(IncidentLog& log) noexcept;
   Plan start(int64_t now_ns);
@@ -60,7 +82,7 @@ class Slot {
   }
   void set_lane_stride(int stride);
   // Calls that take long make reads rarer.
-  void restrain_calls(bool yes) { restrains_ = yes; }
+  void restrain_calls(bool yes);
   // Whether each counter has shown an update made after `from_ns`.
   bool settled(int64_t from_ns) const;
   void end(IncidentLog& log) noexcept;  // tells the failures that go on
@@ -79,14 +101,18 @@ class Slot {
   Plan end_burst(int64_t now_ns, int64_t period_ns, int64_t spread_ns);
 
  private:
+  static constexpr int kCalls = 100;
+  Plan store_fully(int64_t at_ns, IncidentLog& log) noexcept;
   void take(size_t which, int64_t at_ns, IncidentLog& log) noexcept;
   void note_failure(ChannelState& channel, const Sample& sample, int64_t at_ns, IncidentLog& log);
   void note_recovery(ChannelState& channel, int64_t at_ns, IncidentLog& log, bool at_end);
   void note_stuck(ChannelState& channel, int64_t at_ns, IncidentLog& log);
-  void watch_calls(int64_t took_ns, IncidentLog& log);
+  void judge_calls(IncidentLog& log);
   int64_t planned_ns(const ChannelState& channel) const;
+  int64_t still_for_ns(const ChannelState& channel) const;
 
   std::unique_ptr<Unit> unit_;
+  Unit* reader_;
   std::vector<Sample> samples_;
   std::vector<ChannelState> channels_;
   const bool vendor_;
@@ -96,9 +122,15 @@ class Slot {
   Latencies latencies_;
   uint64_t failed_ = 0;
   int stride_ = 1, lane_stride_ = 1;
-  bool restrains_ = true;
+  bool restrains_ = false;
   bool told_irregular_ = false;
-  int calls_ = 0, slow_calls_ = 0, calm_ = 0;  // of the present hundred
+  int calls_ = 0, slow_calls_ = 0;  // of the present hundred
+  int calm_ = 0;                    // hundreds without a slow one
+  int64_t slow_ns_ = std::numeric_limits<int64_t>::max();
+  // One channel on a grid, of which nothing is to be told until then.
+  bool plain_ = false;
+  int64_t plain_until_ns_ = 0;
+  int64_t gap_ns_ = 0, still_ns_ = 0;
 };
 
 }  // namespace pyprof

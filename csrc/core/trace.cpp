@@ -7,11 +7,6 @@ TraceBuffer::TraceBuffer(size_t capacity) : capacity_(capacity) {
   taken_.reserve(capacity);
 }
 
-void TraceBuffer::push(const Change& change) noexcept {
-  if (changes_.size() == capacity_) thin();
-  changes_.push_back(change);
-}
-
 void TraceBuffer::turn() noexcept {
   taken_.clear();
   taken_.swap(changes_);

@@ -35,8 +35,12 @@ struct Pulse {
 class TraceBuffer {
  public:
   explicit TraceBuffer(size_t capacity);
-  void push(const Change& change) noexcept;
+  void push(const Change& change) noexcept {
+    if (changes_.size() == capacity_) thin();
+    changes_.push_back(change);
+  }
   void beat(const Pulse& pulse) noexcept { pulse_ = pulse; }
+  void read_at(int64_t at_ns) noexcept { pulse_.last_read_ns = at_ns; }  // nothing else is new
   // What has been stored becomes `taken`, which stays until the next turn.
   void turn() noexcept;
   const std::vector<Change>& taken() const noexcept { return taken_; }

@@ -34,6 +34,8 @@ class Unit {
   // allocates, never throws, never takes a lock that a Python thread may hold.
   virtual void read(std::span<Sample> out) noexcept = 0;
   virtual Lane lane() const { return Lane::kFiles; }
+  // Whoever really reads, for a unit that only passes calls on.
+  virtual Unit& reader() { return *this; }
   // What a failed sample's code means, in words. Any thread may ask while another reads.
   virtual std::string describe(int32_t code) const;
   // > 0: not a sensor with updates of its own; read it at this interval, not more often.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "core/process.h"
 #include "sources/chip.h"
 #include "sources/file.h"
 #include "sources/table.h"
@@ -44,7 +45,7 @@ struct Library {
   Library(const Library&) = delete;
   Library& operator=(const Library&) = delete;
   ~Library() {
-    if (owner == getpid() && shut_down != nullptr) shut_down();
+    if (owner == own_pid() && shut_down != nullptr) shut_down();
   }
 };
 
@@ -93,7 +94,7 @@ std::shared_ptr<Library> start(const Places& places, SourceState& state) {
                        : "sudo usermod -aG render,video $USER, then log in again");
     return nullptr;
   }
-  library->owner = getpid();
+  library->owner = own_pid();
   return library;
 }
 
@@ -121,7 +122,7 @@ class Gpu final : public Unit {
 
   void read(std::span<Sample> out) noexcept override {
     out[0] = {0, Sample::Status::kLost, static_cast<int32_t>(kNotInitialised)};
-    if (library_->owner != getpid()) return;
+    if (library_->owner != own_pid()) return;
     const std::unique_lock turn(library_->turn, kTurn);
     if (!turn.owns_lock()) {  // another GPU's call hangs
       out[0].status = Sample::Status::kFailed;

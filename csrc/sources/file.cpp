@@ -76,7 +76,8 @@ bool NumberFile::replaced() const noexcept {
 void NumberFile::read(Sample& sample) noexcept {
   uint64_t value = 0;
   int error = fd_ >= 0 ? read_number(value) : ENODEV;
-  const bool stale = error == 0 && value == last_ && replaced();
+  // Where it can't be read any more it may have gone, and another may stand in its place.
+  const bool stale = (error != 0 || value == last_) && fd_ >= 0 && replaced();
   if (stale || error == ENODEV) {
     error = open();
     value = last_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/clock.h"
+#include "core/process.h"
 #include "sources/chip.h"
 #include "sources/table.h"
 #include "sources/vendor.h"
@@ -80,7 +81,7 @@ std::shared_ptr<Library> start(const Places& places, SourceState& state) {
                    "sudo usermod -aG render,video $USER, then log in again");
     return nullptr;
   }
-  library->owner = getpid();
+  library->owner = own_pid();
   return library;
 }
 
@@ -115,7 +116,7 @@ class Card final : public Unit {
  private:
   void read_once(Sample& sample) noexcept {
     sample = {0, Sample::Status::kLost, static_cast<int32_t>(kUninitialised)};
-    if (library_->owner != getpid()) return;
+    if (library_->owner != own_pid()) return;
     EnergyCounter counter{};
     const Result result = library_->energy(power_, &counter);
     sample = {counter.energy_uj, status_of(result), static_cast<int32_t>(result)};

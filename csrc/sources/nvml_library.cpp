@@ -83,7 +83,7 @@ std::shared_ptr<Library> load(const Places& places, SourceState& state) {
     refuse_init(state, *library, code);
     return nullptr;
   }
-  library->owner = getpid();
+  library->owner = own_pid();
   return library;
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <nvml.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <memory>
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "core/clock.h"
+#include "core/process.h"
 #include "core/unit.h"
 
 namespace pyprof::nvml {
@@ -48,7 +48,7 @@ struct Library {
     if (inherited() || shutdown == nullptr) return;
     shutdown();
   }
-  bool inherited() const { return owner != getpid(); }
+  bool inherited() const { return owner != own_pid(); }
 };
 
 // What the driver says of a code, with its number.

@@ -2,8 +2,6 @@
 // forked child; the first questions are put with patience.
 #pragma once
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <functional>
@@ -17,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/process.h"
 #include "core/unit.h"
 
 namespace pyprof::vendor {
@@ -61,7 +60,7 @@ class Shared {
   std::shared_ptr<Library> get(const std::string& path, Start start) {
     const std::lock_guard lock(mutex_);
     auto library = opened_[path].lock();
-    if (library != nullptr && library->owner == getpid()) return library;
+    if (library != nullptr && library->owner == own_pid()) return library;
     library = start();
     opened_[path] = library;
     return library;

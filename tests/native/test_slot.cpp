@@ -49,6 +49,7 @@ struct Scene {
     auto owned = std::make_unique<Puppet>(lane);
     unit = owned.get();
     slot = std::make_unique<Slot>(std::move(owned), pace_of(lane, options), 0, 65536);
+    slot->restrain_calls(true);
     plan = slot->start(now);
     read();
   }
