@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from pyprof import bus, model, surroundings
 from pyprof.energy import Source
 from pyprof.errors import RecordingError, SamplerError, UsageError
+from pyprof.meter import METER, Meter
 from pyprof.visible import Gpu, owned_gpus
 
 if TYPE_CHECKING:
-    from pyprof.bmc import Feed
     from pyprof.driver import Driver
     from pyprof.simulate import Signal
 
@@ -31,7 +31,6 @@ MODELLED = "modelled"
 REPLAY = "replay"
 UNMEASURED = "unmeasured"
 _NVML = "nvml"
-_METER = "meter"
 
 # The native source multiplies the driver's power limit with this to get the plausible limit.
 _PLAUSIBLE_OVER_LIMIT = 1.5
@@ -128,37 +127,6 @@ def _check_source(name: str) -> None:
     raise UsageError(f"unknown source '{name}': {hint}{', '.join(known)}")
 
 
-class _Meter:
-    """Where an external meter's lines are read. A controller's are written by a thread of ours."""
-
-    def __init__(self, place: str | None) -> None:
-        self.path = place or ""
-        self.refused: Source | None = None
-        self._feed: Feed | None = None
-        self._name = ""
-        if place is None:
-            return
-        from pyprof import bmc
-
-        if place.startswith(bmc.PREFIXES):
-            try:
-                controller = bmc.connect(place)
-                self._feed, self._name = bmc.Feed(controller), controller.name
-            except bmc.BmcError as error:
-                self.refused = Source(_METER, False, str(error), error.remedy or None)
-        if place.startswith(bmc.PREFIXES):
-            self.path = self._feed.path if self._feed else ""
-
-    def hand_over(self, hardware: _native.Hardware) -> None:
-        """The source has opened its end."""
-        if self._feed is None:
-            return
-        self._feed.hand_over()
-        for channel in hardware.channels:
-            if channel.source == _METER:
-                hardware.adopt(channel.replace(device=self._name))
-
-
 class _Survey:
     """One look at the machine, source after source."""
 
@@ -166,7 +134,7 @@ class _Survey:
         self._look = look
         self._wanted = wanted
         hardware_names = [name for name in wanted if name not in (AGENT, MODELLED, REPLAY)]
-        meter = _Meter(look.meter if _METER in wanted else None)
+        meter = Meter(look.meter if METER in wanted else None)
         self._hardware = _native.Hardware(
             sysfs=look.sysfs,
             proc=look.proc,
@@ -189,9 +157,7 @@ class _Survey:
             remedy = found.remedy or None
             remedy = around.remedy(remedy) if around else remedy
             source = Source(found.name, found.available, found.reason or None, remedy)
-            self._sources.append(
-                meter.refused if found.name == _METER and meter.refused else source
-            )
+            self._sources.append(meter.refused if found.name == METER and meter.refused else source)
         everything = (*self._hardware.channels, *self._unmeasured)
         self._driver_lists_gpus = bool(self._nvml_channels(everything))
 

@@ -80,7 +80,7 @@ def test_the_counter_gives_the_true_energy(
     tmp_path: Path, name: str, running: Any, gpu: Accelerator
 ) -> None:
     with running(tmp_path, gpu, replace(gpu, place=(1, 0x83, 0, 0))) as library:
-        report = measured(look(name, library, tmp_path), 2.13)
+        report = measured(look(name, library, tmp_path), 4.13)
         span = report.run.start_mono_ns, report.run.end_mono_ns
         truth_j = library.truth_j(0, *span)
     first, second = gpus(report)
