@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_LONGEST = 160
+
 
 class PyprofError(Exception):
     """Base of all errors that pyprof raises on purpose.
@@ -43,3 +45,9 @@ class SamplerError(PyprofError):
 
 class BaselineError(PyprofError):
     """A baseline that is missing, not one, or another machine's."""
+
+
+def brief(error: BaseException) -> str:
+    """What a library says, in one line that is not too long."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

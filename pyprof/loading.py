@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pyprof.container import copied, is_being_written
-from pyprof.errors import NewerSchemaError, RecordingError
+from pyprof.errors import NewerSchemaError, RecordingError, brief
 from pyprof.layout import APPLICATION_ID, VERSION
 from pyprof.reading import read
 from pyprof.recording import Recording
@@ -112,7 +112,7 @@ def opened(file: Path) -> Iterator[sqlite3.Connection]:
             yield connection
         except (sqlite3.Error, UnicodeError, MemoryError) as error:
             raise RecordingError(
-                f"{file} can't be read as a recording ({error}): "
+                f"{file} can't be read as a recording ({brief(error)}): "
                 f"`pyprof recover {file.name} -o NEW.pyprof` saves what is left"
             ) from None
 

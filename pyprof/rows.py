@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pyprof import _native
 from pyprof.energy import Source
+from pyprof.errors import brief
 from pyprof.layout import (
     CHANNEL_FIELDS,
     PROCESS_COLUMNS,
@@ -91,7 +92,9 @@ class Reader:
                     last = max(last, row[0])
                 yield row
         except (sqlite3.Error, UnicodeError, MemoryError) as error:
-            self.defects.append(f"the table {query.table} is damaged ({error}): rows are missing")
+            self.defects.append(
+                f"the table {query.table} is damaged ({brief(error)}): rows are missing"
+            )
             yield from self._beyond(query, last)
 
     def _beyond(self, query: Query[Any], last: int) -> Iterator[Sequence[Any]]:
@@ -150,6 +153,12 @@ def check_crc(row: Sequence[Any]) -> None:
         raise ValueError("checksum")
 
 
+_CHANNEL_TYPES: dict[str, type] = {
+    **dict.fromkeys(("counted", "range", "window_ns", "period_ns"), int),
+    **dict.fromkeys(("unit", "limit_w", "tolerance", "low_ratio", "high_ratio"), float),
+}
+
+
 def pair(row: Sequence[Any]) -> tuple[str, str]:
     """Key and value."""
     return _text(row[0]), _text(row[1], _MOST_META)
@@ -193,6 +202,10 @@ def source(row: Sequence[Any]) -> Source:
 
 def channel(row: Sequence[Any]) -> tuple[int, _native.Channel]:
     """Index and channel."""
+    given = dict(zip(CHANNEL_FIELDS, row[2:], strict=True))
+    for name, value in given.items():
+        if not (name == "tolerance" and value is None):
+            _expect(value, _CHANNEL_TYPES.get(name, str))
     return _expect(row[0], int), channel_of(row[2:])
 
 

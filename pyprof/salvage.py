@@ -17,7 +17,7 @@ from typing import Any
 from pyprof import _native, rows
 from pyprof.container import create
 from pyprof.copying import fill
-from pyprof.errors import NewerSchemaError, RecordingError
+from pyprof.errors import NewerSchemaError, RecordingError, brief
 from pyprof.layout import (
     BLOCK_MAGIC,
     IDENTITY_MAGIC,
@@ -86,7 +86,7 @@ def recover(file: Path, out: Path, *, overwrite: bool = False) -> Salvage:
             guard = create(out, lambda new: fill(new, saved.recording), overwrite=overwrite)
             os.close(guard)
         except (OSError, sqlite3.Error) as error:
-            raise RecordingError(f"{out} can't be written: {error}") from None
+            raise RecordingError(f"{out} can't be written: {brief(error)}") from None
         return saved
 
 
@@ -101,7 +101,7 @@ def _bytes_of(file: Path) -> Iterator[mmap.mmap]:
                 raise RecordingError(f"{file} is empty: there is nothing to recover")
             data = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise RecordingError(f"{file} can't be read: {error}") from None
+        raise RecordingError(f"{file} can't be read: {brief(error)}") from None
     with data:
         yield data
 
@@ -197,7 +197,7 @@ def _described(file: Path, identity: Mapping[str, Any]) -> Recording:
             defects=("SQLite can't open it: events, costs and roll-ups are lost",),
         )
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise RecordingError(f"the inventory of {file.name} is damaged: {error}") from None
+        raise RecordingError(f"the inventory of {file.name} is damaged: {brief(error)}") from None
 
 
 def _rows(identity: Mapping[str, Any], query: rows.Query[Any]) -> Iterator[Any]:
