@@ -123,7 +123,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recording, Recordin
     """What a run's process that samples wrote, and one that marked a stage."""
     folder = tmp_path_factory.mktemp("parts")
     (folder / "work.py").write_text(STAGE.format(name="x", seconds=0.3))
-    kill = f'"{sys.executable}" work.py; kill -9 $PPID; sleep 0.1'
+    kill = f'"{sys.executable}" work.py; sleep 1; kill -9 $PPID; sleep 0.1'
     words = ("run", "-q", "--sources", "nvml", "--no-model", "-o", "run.pyprof", "--")
     with Machine(gpus=(Gpu(waveform.constant(GPU_W)),)).running(folder) as machine:
         subprocess.run(
