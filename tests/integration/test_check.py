@@ -68,7 +68,7 @@ def test_a_counter_at_a_wrong_rate_disagrees(tmp_path: Path) -> None:
 
 
 def test_a_counter_that_stands_still_while_power_is_drawn_is_left_out(tmp_path: Path) -> None:
-    stuck = replace(STEADY, counter=Sensor(period_s=1000.0, quantum_j=1e-3))
+    stuck = replace(STEADY, counter=Sensor(period_s=1000.0, quantum_j=1e-3, start_count=5000))
     report, _ = measured(Machine(gpus=(stuck, STEADY)), tmp_path, 2.5)
     gpu0, power = report.channels["gpu0"], report.channels["gpu0/power"]
     assert (gpu0.energy_j, gpu0.quality, gpu0.counted) == (None, "unmeasured", False)
