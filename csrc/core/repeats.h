@@ -31,6 +31,7 @@ struct Repeats {
   std::string words;         // what is to be said of it, one sentence, else ""
 
   bool solved() const { return tried && fit.refusal.empty(); }
+  bool describes(size_t interval) const { return interval < covers.size() && covers[interval]; }
   size_t powers() const { return fit.power_w.size(); }
   // Half-width of a 95 % interval of the energy of `spent_s`, the time in each power's state.
   double doubt_j(std::span<const double> spent_s) const;

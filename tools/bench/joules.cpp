@@ -217,9 +217,9 @@ struct Paced {
 };
 
 Pace vendor(Following following) {
-  SamplerOptions options;
-  options.following = following;
-  return pace_of(Lane::kVendor, options);
+  SamplerOptions sampling;
+  sampling.following = following;
+  return pace_of(Lane::kVendor, sampling);
 }
 
 std::vector<Paced> paces() {
