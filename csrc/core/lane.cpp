@@ -32,6 +32,7 @@ constexpr int64_t kHangNs = 10 * kNsPerMs;  // no driver's call takes so long in
 constexpr int64_t kUndatedNs = kNsPerS;     // a value from within so long a call has no date
 constexpr int64_t kWatchLeastNs = 20 * kNsPerMs;
 constexpr int64_t kWatchMostNs = 100 * kNsPerMs;
+constexpr int64_t kWatchShareNs = 10 * kNsPerMs;
 constexpr int64_t kWatchIntervals = 10;       // blind reads between two looks
 constexpr int64_t kOnTimeNs = 50 * kNsPerUs;  // half of the shortest interval
 constexpr int64_t kCheckNs = 2 * kNsPerS;
@@ -253,7 +254,8 @@ void LaneThread::run(const std::shared_ptr<Crew>& crew) {
       if (!settling_) begin_settling(now);
       if (settled(now)) break;
     }
-    if (!guarded_ && now >= next_watch_ns_) next_watch_ns_ = crew->watch(crew, now);
+    // A look that is nearly due shares the wake.
+    if (!guarded_ && now >= next_watch_ns_ - kWatchShareNs) next_watch_ns_ = crew->watch(crew, now);
     if (now >= next_check_ns_) restrain(*crew, now);
     if (!turn(now)) come_back();
   }

@@ -62,8 +62,9 @@ class Pacer {
   Plan start(int64_t now_ns);
   // A read in the middle of which `read_ns` lay. `changed` with the time of the last read before.
   Plan next(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
-  // On a grid that nothing is left to learn about, the two steps of `next` are simple.
-  bool plain() const { return mode_ == Mode::kFixed && !idle_ && changes_ >= plain_after_; }
+  // On a grid the two steps of `next` are simple.
+  bool plain() const { return mode_ == Mode::kFixed && !idle_; }
+  bool learning() const { return changes_ < plain_after_; }  // from each change
   int64_t dated(int64_t read_ns, int64_t last_old_ns) const {
     // Faster than it is read: the value is on average half an update old. Else the change lies
     // anywhere between the two reads.

@@ -64,7 +64,7 @@ class Slot {
     }
     const uint64_t raw = samples_[0].raw;
     if (raw != lead.raw) {
-      if (raw < lead.raw && lead.range == 0) return store_fully(at, log);
+      if ((raw < lead.raw && lead.range == 0) || pacer_.learning()) return store_fully(at, log);
       lead.changed_at_ns = pacer_.dated(at, lead.last_read_ns);
       lead.buffer.push({lead.last_read_ns, at, lead.changed_at_ns, raw, 0});
       lead.raw = raw;

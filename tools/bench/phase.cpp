@@ -78,21 +78,20 @@ struct Outcome {
 Outcome judge(const Truth& truth, const Wave& wave, const std::vector<Change>& changes,
               int64_t from_ns) {
   Outcome outcome;
+  uint64_t before = 0;
   for (const Change& change : changes) {
-    if (change.last_old_ns < from_ns) continue;
-    const auto first = std::upper_bound(truth.at.begin(), truth.at.end(), change.last_old_ns);
-    const auto last = std::upper_bound(first, truth.at.end(), change.first_new_ns);
-    if (first == last) continue;
-    const auto inside = static_cast<size_t>(last - first);
+    // The value is the number of updates so far.
+    const size_t inside = before == 0 ? 0 : change.raw - before;
+    before = change.raw;
+    if (change.last_old_ns < from_ns || inside == 0) continue;
     ++outcome.changes;
     outcome.updates += inside;
     outcome.missed += inside - 1;
-    if (inside > 1 &&
-        static_cast<double>(change.first_new_ns - change.last_old_ns) > 1.3 * truth.period_ns) {
-      outcome.hidden += inside - 1;
-    }
-    const double error =
-        std::abs(static_cast<double>(change.at_ns - *(last - 1))) / truth.period_ns;
+    // Reads are planned less than a quarter of a period apart around an update.
+    const auto blind_ns = static_cast<double>(change.first_new_ns - change.last_old_ns);
+    if (inside > 1 && blind_ns > 0.75 * truth.period_ns) outcome.hidden += inside - 1;
+    const auto error_ns = static_cast<double>(change.at_ns - truth.at[change.raw - 1]);
+    const double error = std::abs(error_ns) / truth.period_ns;
     outcome.in3 += error < 0.03;
     outcome.in1 += error < 0.01;
     outcome.errors.push_back(error);
