@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyprof import bus, model, surroundings
+from pyprof import bus, model, scope, surroundings
 from pyprof.energy import Source
 from pyprof.errors import RecordingError, SamplerError, UsageError
 from pyprof.meter import METER, Meter
@@ -170,7 +170,7 @@ class _Survey:
             unmeasured=tuple(self._unmeasured),
             sources=tuple(self._sources),
             notes=tuple(self._notes),
-            scope=_scope((*channels, *self._borrowed), self._look.simulate),
+            scope=scope.in_words((*channels, *self._borrowed), self._look.simulate),
             borrowed=tuple(self._borrowed),
             agent=self._look.agent if self._borrowed else None,
         )
@@ -506,32 +506,3 @@ def _on_bus(gpu: bus.PciGpu, nvml_reason: str | None) -> _native.Channel:
         quality="unmeasured",
         reason=reason,
     )
-
-
-# -- scope in words --------------------------------------------------------------------------------
-
-_NODE_WORDS = {
-    "package": "CPU packages",
-    "dram": "memory",
-    "psys": "the platform",
-    "module": "modules",
-    "host": "the host",
-}
-
-
-def _scope(channels: Sequence[_native.Channel], simulate: str | None) -> str:
-    """What the figures cover, for the line under the total."""
-    counted = [channel for channel in channels if channel.counted]
-    if simulate is not None and all(channel.source == REPLAY for channel in counted):
-        return f"simulated signals of {simulate}, not this machine"
-    node = [
-        word for domain, word in _NODE_WORDS.items() if any(c.domain == domain for c in counted)
-    ]
-    gpus = [channel.id for channel in counted if channel.domain == "gpu"]
-    parts = [f"{_listed(node)} of the whole machine, whatever runs on it"] if node else []
-    parts += [f"GPU {_listed(gpus)}"] if gpus else []
-    return "; ".join(parts) or "nothing: no sensor can be read and nothing is modelled"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

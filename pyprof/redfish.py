@@ -96,6 +96,7 @@ class Redfish:
             with self._opener.open(request, timeout=_TIMEOUT_S) as reply:
                 answer = json.loads(reply.read(_LARGEST_ANSWER))
         except urllib.error.HTTPError as error:
+            error.close()
             remedy = f"set {_NAME} and {_WORD}, or the host in ~/.netrc"
             denied = error.code in (401, 403)
             raise BmcError(

@@ -14,6 +14,7 @@
 
 #include "core/clock.h"
 #include "sources/nvml_library.h"
+#include "sources/nvml_sensor.h"
 #include "sources/nvml_units.h"
 #include "sources/table.h"
 #include "sources/vendor.h"
@@ -23,9 +24,16 @@ namespace {
 
 using nvml::Answer;
 using nvml::Ask;
+using nvml::describe_energy;
+using nvml::describe_power;
 using nvml::Device;
 using nvml::find_device;
+using nvml::Generation;
+using nvml::generation_of;
+using nvml::kWattsPerMilliwatt;
 using nvml::Library;
+using nvml::limit_w;
+using nvml::name_of;
 using nvml::open_library;
 using nvml::status_of;
 using nvml::uuid_of;
@@ -33,13 +41,10 @@ using nvml::words;
 using vendor::refuse;
 
 constexpr const char* kName = "nvml";
-constexpr double kWattsPerMilliwatt = 1e-3;
 // Stated by the vendor for its oldest parts only, and typical of later ones against a meter: not a
 // bound (docs/simulate.md has the figures).
 constexpr double kTolerance = 0.05;
 constexpr int64_t kStillNs = 300 * kNsPerMs;
-constexpr double kPlausibleOverLimit = 1.5;
-constexpr int64_t kAverageWindowNs = kNsPerS;
 // The driver averages utilisation over a sixth of a second at the least.
 constexpr int64_t kUtilisationIntervalNs = 200 * kNsPerMs;
 // Half the window of the averaged power, so that every moment is in two of its readings.
@@ -159,57 +164,6 @@ class BusyGpu final : public Unit {
 
 // -- what is there -------------------------------------------------------------------
 
-struct Generation {
-  int major = 0, minor = 0;  // 0: not told
-  bool known() const { return major != 0; }
-  // GA100 and everything older gives the power of the moment, later parts the mean of a second.
-  bool power_usage_is_instant() const {
-    return known() && (major < 8 || (major == 8 && minor == 0));
-  }
-};
-
-// Averaging window and update period of the power of the moment, as metered on each generation
-// (docs/simulate.md tells whose); 0 where nobody has.
-struct Timing {
-  int64_t window_ns = 0;
-  int64_t period_ns = 100 * kNsPerMs;
-};
-
-Timing instant_timing(const Generation& generation) {
-  switch (generation.major * 10 + generation.minor) {
-    case 60:
-    case 61:
-    case 70:
-      return {10 * kNsPerMs, 20 * kNsPerMs};
-    case 80:
-    case 90:
-      return {25 * kNsPerMs, 100 * kNsPerMs};
-    case 75:
-    case 86:
-    case 89:
-      return {100 * kNsPerMs, 100 * kNsPerMs};
-    default:
-      return {};
-  }
-}
-
-void describe_energy(Channel& channel) {
-  channel.kind = Kind::kCounter;
-  channel.method = "counter";
-  channel.quality = "measured";
-  channel.unit = 1e-3;  // the counter is in millijoules
-}
-
-void describe_power(Channel& channel, bool instant, const Generation& generation) {
-  const Timing timing = instant ? instant_timing(generation) : Timing{kAverageWindowNs};
-  channel.kind = Kind::kGauge;
-  channel.method = instant ? "power-instant" : "power-average";
-  channel.quality = "derived";
-  channel.unit = kWattsPerMilliwatt;
-  channel.window_ns = timing.window_ns;
-  channel.period_ns = timing.period_ns;
-}
-
 void describe(Channel& channel, Meaning meaning, const Generation& generation) {
   switch (meaning) {
     case Meaning::kEnergy:
@@ -221,34 +175,6 @@ void describe(Channel& channel, Meaning meaning, const Generation& generation) {
     case Meaning::kByGeneration:
       return describe_power(channel, generation.power_usage_is_instant(), generation);
   }
-}
-
-std::string name_of(const Library& library, nvmlDevice_t device) {
-  std::array<char, NVML_DEVICE_NAME_V2_BUFFER_SIZE> text{};
-  const bool told =
-      library.name != nullptr && library.name(device, text.data(), text.size()) == NVML_SUCCESS;
-  return told ? std::string(text.data(), strnlen(text.data(), text.size())) : "NVIDIA GPU";
-}
-
-Generation generation_of(const Library& library, nvmlDevice_t device) {
-  Generation generation;
-  const bool told =
-      library.capability != nullptr &&
-      library.capability(device, &generation.major, &generation.minor) == NVML_SUCCESS;
-  return told ? generation : Generation{};
-}
-
-double limit_w(const Library& library, nvmlDevice_t device) {
-  unsigned int enforced_mw = 0, least_mw = 0, most_mw = 0;
-  if (library.enforced_limit == nullptr ||
-      library.enforced_limit(device, &enforced_mw) != NVML_SUCCESS) {
-    enforced_mw = 0;
-  }
-  if (library.limit_range == nullptr ||
-      library.limit_range(device, &least_mw, &most_mw) != NVML_SUCCESS) {
-    most_mw = 0;
-  }
-  return kPlausibleOverLimit * kWattsPerMilliwatt * std::max(enforced_mw, most_mw);
 }
 
 Channel channel_of(const Library& library, nvmlDevice_t device, unsigned index) {
