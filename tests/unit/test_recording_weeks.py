@@ -21,7 +21,7 @@ EVENTS = ("wrap", "gap", "reset")
 
 def make(out: Path, keep_raw_s: float | None = None) -> list[Sensor]:
     sensors = node(gpus=2, sockets=1)
-    marks = list(stages(6, START_NS + 600 * S, 2400 * S))
+    marks = list(stages(6, START_NS + 611 * S, 2410 * S))
     record(out, sensors, HOURS * 3600, commit_s=20.0, marks=marks, keep_raw_s=keep_raw_s)
     return sensors
 
