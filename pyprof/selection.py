@@ -204,12 +204,12 @@ class _Planner:
 
     def _raw(self, track: _Track, tiles: Sequence[Rollup]) -> Iterator[Span]:
         """The time between the tiles, and before and after them all."""
-        at_ns = -(1 << 62)
+        at_ns = max(track.islands[0][0], track.origin_ns)
         for tile in tiles:
             if tile.start_ns > at_ns:
-                yield max(at_ns, track.islands[0][0]), tile.start_ns
+                yield at_ns, tile.start_ns
             at_ns = tile.end_ns
-        yield max(at_ns, track.islands[0][0]), max(track.islands[-1][1], at_ns)
+        yield at_ns, max(track.islands[-1][1], at_ns)
 
 
 def _merge(spans: Iterable[Span]) -> Iterator[Span]:

@@ -139,6 +139,14 @@ Track cut(Track track, int64_t from_ns, int64_t to_ns) {
   const double start_j = knots.front().energy_j, start_j2 = variance.front();
   for (Knot& knot : knots) knot.energy_j -= start_j;
   for (double& sum : variance) sum -= start_j2;
+  std::vector<Blank> blanks;
+  for (const Blank& blank : track.blanks) {
+    const int64_t from = std::max(from_ns, blank.from_ns), to = std::min(to_ns, blank.to_ns);
+    if (to <= from) continue;
+    const double share = seconds(to - from) / seconds(blank.to_ns - blank.from_ns);
+    blanks.push_back({from, to, blank.lost_j * share, 0, 0, blank.covered});
+  }
+  track.blanks = std::move(blanks);
   track.knots = std::move(knots);
   if (!track.variance_j2.empty()) track.variance_j2 = std::move(variance);
   return track;

@@ -1,0 +1,168 @@
+"""Long recordings: roll-ups stand for readings, old readings are given up, energy stays exact."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from soak.simulated import START_NS, S, Sensor, mark_frame, node, record, stages
+
+import pyprof
+from pyprof import reading, selection
+from pyprof.energy import EnergyReport
+from pyprof.layout import PAGE_BYTES
+from pyprof.salvage import recover
+from pyprof.shelf import FileShelf
+
+HOURS = 5
+EVENTS = ("wrap", "gap", "reset")
+
+
+def make(out: Path, keep_raw_s: float | None = None) -> list[Sensor]:
+    sensors = node(gpus=2, sockets=1)
+    marks = list(stages(6, START_NS + 611 * S, 2410 * S))
+    record(out, sensors, HOURS * 3600, commit_s=20.0, marks=marks, keep_raw_s=keep_raw_s)
+    return sensors
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("weeks") / "whole.pyprof"
+    make(out)
+    return out
+
+
+def planned(path: Path, monkeypatch: pytest.MonkeyPatch) -> EnergyReport:
+    """As if the recording were a long one."""
+    for module in (reading, selection):
+        monkeypatch.setattr(module, "SHORT_CHANGES", 1000)
+    recording = pyprof.load(path)
+    assert isinstance(recording.shelf, FileShelf)
+    report = recording.report()
+    monkeypatch.undo()
+    return report
+
+
+def check_same(left: EnergyReport, right: EnergyReport) -> None:
+    assert left.energy_j == pytest.approx(right.energy_j, rel=1e-12)
+    for id, channel in left.channels.items():
+        other = right.channels[id]
+        assert channel.energy_j == pytest.approx(other.energy_j, rel=1e-12)
+        assert channel.peak_w == pytest.approx(other.peak_w, rel=1e-6)
+        assert channel.coverage == pytest.approx(other.coverage, abs=1e-9)
+        assert channel.update_period_s == other.update_period_s
+    for one, other_stage in zip(left.stage_rows, right.stage_rows, strict=True):
+        assert (one.path, one.count) == (other_stage.path, other_stage.count)
+        assert one.energy_j == pytest.approx(other_stage.energy_j, rel=1e-9)
+        assert one.high_j == pytest.approx(other_stage.high_j, rel=1e-4)
+    found = [(e.kind, e.channel, e.count) for e in left.events if e.kind in EVENTS]
+    assert found == [(e.kind, e.channel, e.count) for e in right.events if e.kind in EVENTS]
+
+
+def test_a_report_that_rests_on_rollups_is_the_same(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = planned(whole, monkeypatch)
+    check_same(report, pyprof.load(whole).report())
+    assert any(event.kind == "wrap" for event in report.events)
+
+
+def test_it_reads_few_blocks(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    kept = FileShelf.frames
+
+    def count(self: FileShelf, blocks: list[object]) -> object:
+        read.append(len(blocks))
+        return kept(self, blocks)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FileShelf, "frames", count)
+    for module in (reading, selection):
+        monkeypatch.setattr(module, "SHORT_CHANGES", 1000)
+    recording = pyprof.load(whole)
+    recording.report(start_ns=START_NS + 60 * S, end_ns=START_NS + 400 * S)
+    assert 0 < sum(read) < len(recording.blocks) / 8
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM rollup WHERE grain_s=3600",
+        "DELETE FROM rollup WHERE grain_s>60 OR start_ns % 7 < 3",
+        "DELETE FROM rollup",
+        "UPDATE rollup SET energy_j=energy_j+1 WHERE grain_s=60",
+    ],
+)
+def test_without_rollups_the_readings_are_taken(
+    statement: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy.pyprof"
+    copy.write_bytes(whole.read_bytes())
+    connection = sqlite3.connect(copy)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    report = planned(copy, monkeypatch)
+    assert report.energy_j == pytest.approx(pyprof.load(whole).report().energy_j, rel=1e-9)
+
+
+def test_readings_given_up_leave_the_energy_exact(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "thin.pyprof"
+    make(out, keep_raw_s=1800)
+    thin, truth = pyprof.load(out), pyprof.load(whole).report()
+    assert thin.defects == ()
+    assert out.stat().st_size < whole.stat().st_size / 2
+    fast = [block for block in thin.blocks if block.channel == 0]
+    assert fast[0].first_ns > START_NS + (HOURS * 3600 - 3600) * S
+    report = thin.report()
+    assert report.energy_j == pytest.approx(truth.energy_j, rel=1e-9)
+    for id, channel in report.channels.items():
+        assert channel.energy_j == pytest.approx(truth.channels[id].energy_j, rel=1e-9)
+        assert channel.coverage == pytest.approx(1.0, abs=1e-4)
+    stage, known = report.stages["step"], truth.stages["step"]
+    assert stage.count == known.count == 6
+    # Known to the minute at its ends, and said so.
+    assert stage.low_j < known.energy_j < stage.high_j
+    assert stage.energy_j == pytest.approx(known.energy_j, rel=0.02)
+    assert stage.high_j - stage.energy_j > known.high_j - known.energy_j
+
+
+def test_a_part_that_was_given_up_is_known_to_the_minute(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "thin.pyprof"
+    make(out, keep_raw_s=1800)
+    start_ns, end_ns = START_NS + 1234 * S, START_NS + 5678 * S
+    report = pyprof.load(out).report(start_ns=start_ns, end_ns=end_ns)
+    truth = pyprof.load(whole).report(start_ns=start_ns, end_ns=end_ns)
+    assert report.low_j <= truth.energy_j <= report.high_j
+    assert report.energy_j == pytest.approx(truth.energy_j, rel=0.02)
+
+
+def test_a_thinned_recording_can_be_recovered(tmp_path: Path) -> None:
+    out = tmp_path / "thin.pyprof"
+    make(out, keep_raw_s=1800)
+    truth = pyprof.load(out).report()
+    saved = recover(out, tmp_path / "new.pyprof")
+    assert saved.losses == ()
+    assert pyprof.load(tmp_path / "new.pyprof").report().energy_j == pytest.approx(
+        truth.energy_j, rel=1e-9
+    )
+
+
+def test_a_stored_change_is_small(tmp_path: Path) -> None:
+    """The whole file, its page for each table left out; the power and the stamps are noisy."""
+    out = tmp_path / "size.pyprof"
+    sensors = node(gpus=8, sockets=2)
+    record(out, sensors, 3600.0, commit_s=20.0)
+    changes = sum(sensor.seq for sensor in sensors)
+    assert (out.stat().st_size - 16 * PAGE_BYTES) / changes < 5.5
+
+
+def test_a_counter_that_rests_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Minutes are not closed before the counter has moved on."""
+    sensors = [Sensor("slow", "gpu", 400 * S, 1e-3), Sensor("fast", "gpu", S // 10, 1e-3)]
+    out = tmp_path / "slow.pyprof"
+    marks = [(START_NS + 9000 * S, mark_frame(0, START_NS + 3000 * S, START_NS + 9000 * S))]
+    record(out, sensors, 4 * 3600, commit_s=20.0, marks=marks)
+    check_same(planned(out, monkeypatch), pyprof.load(out).report())
