@@ -3,8 +3,8 @@
     python tools/soak/ranks.py [KILLS] [SEED]      20 by default; exits 1 on a finding
 
 The GPU of a simulated machine has a burst with next to nothing around it, so that all of its
-energy can be asked for, whatever the run's edges. Printed per kill: ranks, instant of the kill, time
-to the successor's first reading, error of the energy.
+energy can be asked for, whatever the run's edges. Printed per kill: ranks, instant of the kill,
+time to the successor's first reading, error of the energy.
 """
 
 from __future__ import annotations
