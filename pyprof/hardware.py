@@ -150,6 +150,7 @@ class _Survey:
         self._notes: list[str] = []
         self._modelled: list[str] = []
         self._borrowed: list[_native.Channel] = []
+        self._foreign: frozenset[str] = frozenset()
         around = surroundings.look() if look.sysfs == "/sys" else None
         for found in self._hardware.found:
             self._unmeasured.extend(found.unreadable)
@@ -196,6 +197,7 @@ class _Survey:
     def _drop(self, foreign: Sequence[str]) -> None:
         if not foreign:
             return
+        self._foreign = frozenset(foreign)
         for channel in self._hardware.channels:
             if channel.id.partition("/")[0] in foreign:
                 self._hardware.drop(channel.id)
@@ -221,7 +223,10 @@ class _Survey:
             remedy = f"be in the group of {folder}, and see that the service `pyprof agent` runs"
             self._sources.append(Source(AGENT, False, str(error), remedy))
             return
-        self._borrowed = [row.replace(source=AGENT) for row in offered if self._is_wanted(row)]
+        owned = self._owned_of(offered)
+        self._borrowed = [
+            row.replace(source=AGENT) for row in offered if self._is_wanted(row, owned)
+        ]
         taken = {row.id for row in self._borrowed} | {
             row.uuid for row in self._borrowed if row.uuid
         }
@@ -231,22 +236,28 @@ class _Survey:
         reason = None if self._borrowed else "all that it publishes can be read without it"
         self._sources.append(Source(AGENT, True, reason, None))
 
-    def _is_wanted(self, offered: _native.Channel) -> bool:
+    def _is_wanted(self, offered: _native.Channel, owned: frozenset[str]) -> bool:
         """What is measured here is finer than what the agent gives away."""
         if offered.quality == UNMEASURED:
             return False
         if offered.scope == "devices":
-            known = {row.uuid for row in self._hardware.channels} | {
-                row.id for row in self._hardware.channels
-            }
-            return offered.uuid not in known and offered.id not in known and self._is_owned(offered)
+            name = offered.id.partition("/")[0]
+            known = {row.id for row in self._hardware.channels}
+            known |= {row.uuid for row in self._hardware.channels if row.uuid}
+            read = offered.id in known or offered.uuid in known
+            return name in owned and name not in self._foreign and not read
         return not self._is_measured(offered.domain, "psys", "module", "host")
 
-    @staticmethod
-    def _is_owned(offered: _native.Channel) -> bool:
-        """Whether the environment gives the GPU to this job, by its UUID."""
-        gpu = Gpu(offered.id, offered.uuid, offered.device)
-        return offered.id in owned_gpus([gpu], os.environ).ids
+    def _owned_of(self, offered: Sequence[_native.Channel]) -> frozenset[str]:
+        """Which of the offered GPUs the environment gives to this job."""
+        gpus = [
+            Gpu(row.id, row.uuid, row.device)
+            for row in offered
+            if row.scope == "devices" and "/" not in row.id
+        ]
+        if self._look.scope == "node":
+            return frozenset(gpu.id for gpu in gpus)
+        return owned_gpus(gpus, os.environ).ids
 
     # -- what can't be read ------------------------------------------------------------------------
 

@@ -188,5 +188,8 @@ def redact_stages(report: EnergyReport, names: Redactor | None) -> EnergyReport:
     """The report with stages that name nobody: their names are the program's own words."""
     if names is None:
         return report
-    rows = tuple(replace(row, path=names.text(row.path)) for row in report.stage_rows)
-    return replace(report, stage_rows=rows)
+    return replace(
+        report,
+        stage_rows=tuple(replace(row, path=names.text(row.path)) for row in report.stage_rows),
+        events=tuple(replace(event, text=names.text(event.text)) for event in report.events),
+    )

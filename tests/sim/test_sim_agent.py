@@ -23,6 +23,7 @@ from sim.zone import Zone
 
 import pyprof
 from pyprof import _native
+from pyprof.hardware import Look, open_machine
 from pyprof.segments import Published
 
 PYPROF = (sys.executable, "-m", "pyprof")
@@ -157,7 +158,15 @@ def test_who_is_not_in_the_group_gets_nothing_and_reads_why(
     assert {row["id"]: row["quality"] for row in report["channels"]}["package-0"] == "modelled"
 
 
-def test_what_is_published_is_closed_coarse_and_small(machine: Running, tmp_path: Path) -> None:
+def borrowed(folder: Path, **places: str) -> set[str]:
+    """Ids of what a process takes from an agent."""
+    look = Look(agent=str(folder), model=False, proc=str(folder), **places)
+    return {row.id for row in open_machine(look).borrowed}
+
+
+def test_what_is_published_is_closed_coarse_and_small(
+    machine: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     segments = tmp_path / "published"
     with agent(machine, segments, "--keep", "5s") as published:
         wait_for_segments(published, 1)
@@ -178,6 +187,13 @@ def test_what_is_published_is_closed_coarse_and_small(machine: Running, tmp_path
             assert stat.S_IMODE(found.st_mode) == 0o440
             assert found.st_size < 64 << 10
         assert second.start_ns - first.end_ns < 1_000_000_000
+        blind = {"sysfs": str(tmp_path / "none"), "nvml": "/nonexistent.so"}
+        assert borrowed(segments, **blind) == {"package-0", "gpu0"}
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        assert borrowed(segments, **blind) == {"package-0"}
+        assert borrowed(segments, sysfs=blind["sysfs"], nvml=machine.nvml) == {"package-0"}
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        assert borrowed(segments, sysfs=blind["sysfs"], nvml=machine.nvml) == {"package-0"}
         recording = pyprof.load(second.path)
         assert recording.complete
         package = recording.channels[[c.id for c in recording.channels].index("package-0")]

@@ -145,7 +145,7 @@ def changed(recording: Recording, **fields: object) -> Recording:
 def joined(node: Recording, other: Recording) -> tuple[bool, list[str]]:
     """Whether the stage is in the report, and what is said."""
     report = join(node, [other]).report()
-    said = [event.text for event in report.events if event.kind == "note"]
+    said = [event.text for event in report.events if "process" in event.text]
     return "x" in report.stages, said
 
 
