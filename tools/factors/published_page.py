@@ -25,6 +25,7 @@ from pyprof.carbon.equivalents import equivalents  # noqa: E402
 from pyprof.carbon.lifecycle_file import life_cycle  # noqa: E402
 from pyprof.carbon.table import data_path  # noqa: E402
 from pyprof.carbon.toml import read_toml  # noqa: E402
+from pyprof.export.figure import mass  # noqa: E402
 
 DOCS = ROOT / "docs"
 PICTURES = DOCS / "published-cases"
@@ -113,10 +114,11 @@ def headlines() -> str:
     making = life_cycle(data_path("bloom.toml"))
     daily = life_cycle(data_path("bloom_api.toml")).deployment_kg_per_day or 0.0
     france, australia = compare(433196 * 3.6e6, ["FR", "AU"])
+    shown = mass(making.kg_co2e, making.low_kg, making.high_kg)
     ratio = (australia.kg_co2e or 0.0) / (france.kg_co2e or 1.0)
     return HEADLINES.format(
         training=f"{making.by_phase['training'] / 1000:.2f} t",
-        making=f"{making.kg_co2e / 1000:.1f} t",
+        making=f"{making.kg_co2e / 1000:.1f} t, printed as far as its interval allows: {shown}",
         flights=f"{_count(making.kg_co2e, 'flight_lhr_jfk_economy_return')} return flights",
         daily=f"{daily:.2f} kg",
         miles=f"{_count(18.92, 'car_mile_us_new_2020')} miles",
