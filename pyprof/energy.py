@@ -37,7 +37,11 @@ class Timed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was measured, when and where. Times are CLOCK_MONOTONIC of the host."""
+    """What was measured, when and where. Times are CLOCK_MONOTONIC of the host.
+
+    ``scope`` is ``node`` where any counted channel covers the whole machine, else ``devices``;
+    ``covers`` says the same in words.
+    """
 
     id: str
     command: str | None
@@ -51,6 +55,7 @@ class Run:
     signal: int | None
     complete: bool
     scope: str
+    covers: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,13 +142,20 @@ def _run(recording: Recording, start_ns: int, end_ns: int) -> Run:
         exit_status=process.exit_status,
         signal=process.signal,
         complete=recording.complete,
-        scope=recording.scope,
+        scope=_scope(recording.channels),
+        covers=recording.scope,
     )
 
 
 def _is_shown(channel: _native.Channel) -> bool:
     """Not what only says who used a device, nor what is only held beside another sensor."""
     return channel.domain != usage.USE and (channel.counted or not is_beside(channel))
+
+
+def _scope(channels: Sequence[_native.Channel]) -> str:
+    """Of the whole: that of the job's devices, if nothing else is counted."""
+    scopes = {channel.scope for channel in channels if channel.counted}
+    return scopes.pop() if len(scopes) == 1 else "node"
 
 
 def _channels(

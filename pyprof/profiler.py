@@ -91,6 +91,8 @@ class Profiler:
         self._zone = zone
         self._pue = pue
         self._phase = phase
+        if isinstance(sources, str):
+            sources = [name for name in sources.split(",") if name]
         self._sources = None if sources is None else tuple(sources)
         self._model = model
         self._sysfs = os.environ.get("PYPROF_SYSFS", sysfs) if sysfs == _SYSFS else sysfs

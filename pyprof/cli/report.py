@@ -99,11 +99,14 @@ def _load(name: str) -> Recording:
         say(f"the run of {folded} was cut short: what it left is now in that file")
     file = name.removesuffix(FOLDER_SUFFIX)
     chosen = file if not os.path.lexists(name) and os.path.isfile(file) else name
+    recording = load_recording(chosen)  # what can't be read is refused here, and once
     try:
-        if complete_file(Path(chosen)) is not None:
-            say(f"what the agent has published since the end is now in {chosen} as well")
+        if complete_file(Path(chosen)) is None:
+            return recording
     except PyprofError as error:
         say(str(error))
+        return recording
+    say(f"what the agent has published since the end is now in {chosen} as well")
     return load_recording(chosen)
 
 

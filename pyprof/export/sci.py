@@ -96,7 +96,7 @@ def _boundary(subject: Subject) -> list[str]:
     """What is in the score."""
     boundary = ["energy of the devices that were counted"]
     if subject.report is not None:
-        boundary[0] += f" ({subject.report.run.scope})"
+        boundary[0] += f" ({subject.report.run.covers or subject.report.run.scope})"
         boundary += [c.id for c in subject.report.channel_rows if c.counted]
     if subject.footprint.scenario.pue is not None:
         boundary.append(f"facility overhead, PUE {subject.footprint.scenario.pue:g}")

@@ -92,7 +92,7 @@ def _headline(report: EnergyReport, page: Page) -> list[str]:
         lines += [line for text in _doubt(report) for line in labelled("", text, page)]
     lines += labelled("Power", _mean_power(report), page)
     lines += idle.headline(report, page)
-    return lines + labelled("Scope", clean(report.run.scope), page)
+    return lines + labelled("Scope", clean(report.run.covers or report.run.scope), page)
 
 
 def _parts(report: EnergyReport, scale: figure.Scale, page: Page) -> str:

@@ -34,7 +34,8 @@ def make_run(**changes: object) -> Run:
         "exit_status": 0,
         "signal": None,
         "complete": True,
-        "scope": "the whole node: 1 CPU package and memory; 1 of 2 GPUs, those the job may use",
+        "scope": "node",
+        "covers": "the whole node: 1 CPU package and memory; 1 of 2 GPUs, those the job may use",
     }
     return Run(**(values | changes))  # type: ignore[arg-type]
 
@@ -263,7 +264,7 @@ def modelled_report() -> EnergyReport:
             exit_status=None,
             signal=15,
             duration_s=4.3,
-            scope="the whole virtual machine: its share of one CPU, and memory",
+            covers="the whole virtual machine: its share of one CPU, and memory",
         ),
         sources=(
             Source(
@@ -313,7 +314,7 @@ def unknown_report() -> EnergyReport:
     """Nothing read, nothing modelled, and the recording was cut short."""
     return EnergyReport(
         pyprof_version="0.1.0",
-        run=make_run(exit_status=None, complete=False, scope="nothing could be read"),
+        run=make_run(exit_status=None, complete=False, covers="nothing could be read"),
         sources=(
             Source(
                 "rapl-powercap",

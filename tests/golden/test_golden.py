@@ -130,7 +130,7 @@ def test_names_never_drive_the_terminal(name: str) -> None:
     report = sample.server_report()
     hostile = replace(
         report,
-        run=replace(report.run, command=name, host=name, scope=name),
+        run=replace(report.run, command=name, host=name, covers=name),
         sources=tuple(
             replace(row, available=False, reason=name, remedy=name) for row in report.sources
         ),

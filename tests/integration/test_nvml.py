@@ -438,6 +438,7 @@ def test_a_gpu_that_stays_lost_is_not_covered_to_the_end(tmp_path: Path) -> None
     gpu = report.channels["gpu0"]
     assert gpu.coverage is not None
     assert gpu.coverage < 0.8
+    assert report.run.covers == "GPU gpu0"
 
 
 def test_a_refused_read_is_a_gap_and_never_a_zero(tmp_path: Path) -> None:

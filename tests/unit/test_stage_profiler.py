@@ -102,3 +102,17 @@ def test_rows_of_one_path_and_two_phases_are_all_listed() -> None:
 def test_a_bad_setting_is_a_value_error(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"phase|pace|interval|pue|Narnia"):
         pyprof.Profiler(**settings)  # type: ignore[arg-type]
+
+
+def test_sources_may_be_named_as_on_the_command_line() -> None:
+    with pyprof.Profiler(sources="modelled,rapl-powercap") as prof:
+        pass
+    assert {source.name for source in prof.report().sources} == {"modelled", "rapl-powercap"}
+
+
+def test_the_scope_of_a_run_is_a_word_and_what_it_covers_a_sentence() -> None:
+    with pyprof.Profiler(sources=["modelled"]) as prof:
+        pass
+    run = prof.report().to_dict()["run"]
+    assert run["scope"] == "node"
+    assert "whole machine" in run["covers"]
