@@ -45,6 +45,8 @@ TOOLS = (
 OWN = "pyprof"
 _TIMEOUT_S = 150
 _RIGHT = 0.05
+# Work of its own at the edges of a window, as a share of the window's energy.
+_SLOW, _OUTLASTING = 0.10, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,14 @@ class Answer:
         return (self.said_j - nearest_j) / self.truth_j
 
     @property
+    def edges(self) -> float:
+        """What the tool's own moments at the edges used, as a share of the work."""
+        return (self.high_j - self.low_j) / self.truth_j if self.truth_j else 0.0
+
+    @property
     def is_right(self) -> bool:
         error = self.error
-        return error is not None and abs(error) <= _RIGHT
+        return error is not None and abs(error) <= _RIGHT and self.edges <= _SLOW
 
     @property
     def is_bounded(self) -> bool:
@@ -213,6 +220,11 @@ def cell(answer: Answer | None) -> str:
     if answer.interval_j is not None:
         half_j = max(answer.interval_j[1] - answer.said_j, answer.said_j - answer.interval_j[0])
         text += f" (±{100 * half_j / answer.truth_j:.1f})"
+    if answer.edges > _OUTLASTING:
+        return "**its edges outlast the work**"
+    if answer.edges > _SLOW:
+        text = f"{100 * (answer.said_j / answer.truth_j - 1):+.0f} % with its own edges"
+        return f"**{text}**"
     if not answer.resolved:
         text = f"not resolved, {text}"
     return text if answer.is_right else f"**{text}**"

@@ -21,8 +21,10 @@ NS = 1_000_000_000
 
 
 def sleep_until(mono_ns: float) -> None:
+    """To within some microseconds: what is left of the last two milliseconds is spent awake."""
     while (rest_ns := mono_ns - time.monotonic_ns()) > 0:
-        time.sleep(rest_ns / NS)
+        if rest_ns > 2_000_000:
+            time.sleep((rest_ns - 2_000_000) / NS)
 
 
 def next_begin_ns(window: dict, epoch_ns: int, not_before_ns: int) -> float:

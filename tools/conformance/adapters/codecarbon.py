@@ -13,6 +13,8 @@ class Meter:
             country_iso_code="FRA", save_to_file=False, log_level="error"
         )
         self.joules, self.tasks = defaultdict(float), 0
+        self.tracker.start_task("first")  # it looks for the hardware at its first task
+        self.tracker.stop_task()
 
     def begin(self, name):
         self.tasks += 1

@@ -16,6 +16,11 @@ class Meter:
 
     def close(self):
         self.profiler.stop()
-        rows = self.profiler.report().stage_rows
-        told = {r.path: [r.energy_j, r.low_j, r.high_j, r.resolved] for r in rows if r.path}
-        return {name: None if told[name][0] is None else told[name] for name in told}
+        rows = [row for row in self.profiler.report().stage_rows if row.path]
+        return {row.path: self.told(row) for row in rows}
+
+    def told(self, row):
+        if row.solved:  # known from its repeats, with an interval of their own
+            parts = [(each.energy_j, each.low_j, each.high_j) for each in row.solved]
+            return [*map(sum, zip(*parts, strict=False)), True]
+        return None if row.energy_j is None else [row.energy_j, row.low_j, row.high_j, row.resolved]
