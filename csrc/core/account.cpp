@@ -301,11 +301,6 @@ void Solver::add(const Curve& curve) {
         {false, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown, kUnknown});
     return;
   }
-  const Repeats& repeats = curve.repeats();
-  if (!repeats.words.empty()) {
-    result_.events.emplace_back(index,
-                                CurveEvent{swept_.times_ns.front(), "note", 1, repeats.words});
-  }
   find_edges(curve);
   const std::vector<RowSum> sums = sum_rows(curve);
   const std::vector<double> blind_s = find_blind(curve, index);
@@ -320,6 +315,13 @@ void Solver::add(const Curve& curve) {
     stage.energy_j += estimate.energy_j;
     doubts_[row * domains_.count + domains_.of[index]].add(estimate, channel);
     causes_[row].add(causes_of(estimate, channel));
+  }
+  const Repeats& repeats = curve.repeats();
+  const auto refuses = [&](const auto& row) { return !row.empty() && row.back() == index; };
+  const bool matters = repeats.solved() || std::any_of(refused_.begin(), refused_.end(), refuses);
+  if (matters && !repeats.words.empty()) {
+    result_.events.emplace_back(index,
+                                CurveEvent{swept_.times_ns.front(), "note", 1, repeats.words});
   }
   if (!channel.counted) return;
   known_ = true;

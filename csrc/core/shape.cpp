@@ -248,18 +248,27 @@ void Curve::repeat(Shape& shape) const {
   slice -= slice > 0;
   double known_j = 0, unknown_s = 0, at_s = 0;
   std::vector<double> powers;
-  for (; at_s < shape.width_s && slice < states_->of.size(); ++slice) {
-    const double to_s =
-        std::clamp(seconds(marks_[slice + 1] + lag_ns - shape.start_ns), at_s, shape.width_s);
-    const uint32_t place = repeats_->place_of[states_->of[slice]];
-    const double power_w = place == Repeats::kNone ? kUnknown : repeats_->fit.power_w[place];
-    (std::isnan(power_w) ? unknown_s : known_j) +=
-        (to_s - at_s) * (std::isnan(power_w) ? 1 : power_w);
+  const auto take_until = [&](double to_s, double power_w) {
+    to_s = std::clamp(to_s, at_s, shape.width_s);
+    if (std::isnan(power_w)) {
+      unknown_s += to_s - at_s;
+    } else {
+      known_j += (to_s - at_s) * power_w;
+    }
     powers.push_back(power_w);
     shape.corners.push_back({to_s, 0});
     at_s = to_s;
+  };
+  // An interval may begin before the run and end after it: what was done then has no marks.
+  take_until(seconds(marks_[slice] + lag_ns - shape.start_ns), kUnknown);
+  for (; at_s < shape.width_s && slice < states_->of.size(); ++slice) {
+    const uint32_t place = repeats_->place_of[states_->of[slice]];
+    take_until(seconds(marks_[slice + 1] + lag_ns - shape.start_ns),
+               place == Repeats::kNone ? kUnknown : repeats_->fit.power_w[place]);
   }
-  const double left_w = unknown_s > 0 ? std::max(shape.energy_j - known_j, 0.0) / unknown_s : 0;
+  take_until(shape.width_s, kUnknown);
+  const double left_j = std::max(shape.energy_j - known_j, 0.0);
+  const double left_w = unknown_s > 0 ? std::min(left_j / unknown_s, track_->limit_w) : 0;
   const double all_j = known_j + left_w * unknown_s;
   if (!(all_j > 0)) {
     shape.corners.clear();

@@ -19,16 +19,18 @@ struct LoopStage {
 struct Loop {
   std::vector<LoopStage> stages = {{"a", 5.3e-3, 620}, {"b", 12.1e-3, 250}, {"c", 3.4e-3, 90}};
   size_t iterations = 1000;
-  double vary = 0.05;   // of each length: uniform
-  double noise = 0;     // of each power: normal
-  double lag_s = 0;     // the power follows the marks
-  double dither_s = 0;  // before each iteration: uniform up to this, at 60 W
-  double period_s = 0;  // > 0: the lengths are scaled to this sum
+  double vary = 0.05;                    // of each length: uniform
+  double noise = 0;                      // of each power: normal
+  double lag_s = 0;                      // the power follows the marks
+  double dither_s = 0;                   // before each iteration: uniform up to this, at 60 W
+  double period_s = 0;                   // > 0: the lengths are scaled to this sum
+  double before_s = 1.5, after_s = 1.5;  // of the run, before and after the loop
 };
 
 struct LoopRun {
   pyprof::AccountResult result;
   std::vector<double> truth_j;  // of each stage
+  double whole_j = 0;           // of the run
   const pyprof::StageResult* find(const std::string& path) const {
     for (const auto& stage : result.stages) {
       if (stage.path == path) return &stage;
@@ -67,8 +69,9 @@ inline LoopRun run_loop(const Loop& loop, const Sensor& sensor, check::Random& r
     }
   }
   load.hold(5, 60);
-  const double from_s = 0.5, to_s = t + 1.5;
-  Frame frame = watch_counter(load, sensor, from_s, to_s, random);
+  const double from_s = 2 - loop.before_s, to_s = t + loop.after_s;
+  run.whole_j = load.between(from_s, to_s);
+  Frame frame = watch_counter(load, sensor, from_s - 0.3, to_s + 0.3, random);
   std::vector<uint8_t> bytes;
   encode_frame(frame, bytes);
   Account account({counter_channel(sensor)}, ns(from_s), ns(to_s), Phase::kTraining);

@@ -122,6 +122,20 @@ void test_few_repeats() {
   }
 }
 
+// The run begins and ends within the loop, and within an update of the counter.
+void test_ends_in_the_loop() {
+  Loop loop;
+  loop.before_s = -0.333;
+  loop.after_s = -0.277;
+  for (const double period_s : {0.02, 0.1}) {
+    for (uint64_t seed = 1; seed < 6; ++seed) {
+      const LoopRun found = run(loop, sensor_of(period_s, 1e-3, 0.03), seed);
+      CHECK_NEAR(found.result.energy_j, found.whole_j, 2);
+      CHECK_NEAR(sum_self(found.result), found.result.energy_j, 1e-6);
+    }
+  }
+}
+
 void test_linear() {
   Matrix matrix(2);
   matrix(0, 0) = 4;
@@ -154,6 +168,7 @@ int main() {
   test_noise();
   test_wide_brackets();
   test_few_repeats();
+  test_ends_in_the_loop();
   test_linear();
   return check::result();
 }
