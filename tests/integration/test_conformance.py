@@ -12,12 +12,9 @@ from sim.overlay import why_not_over_sys
 
 # The others are in the full table of docs/measuring-well.md.
 CASES = (
-    "fast-wrapping",
-    "plateau, power only",
     "reset",
     "denied",
     "GIL held",
-    "two stages of 10 ms",
 )
 SCENARIOS = {each.name: each for each in table()}
 

@@ -216,7 +216,8 @@ def cell(answer: Answer | None) -> str:
     if answer.said_j is None:
         return "unmeasured"
     error = answer.error or 0.0
-    text = "0 J" if answer.said_j == 0 else f"{100 * error:+.1f} %".replace("-0.0", "0.0")
+    shown = f"{100 * error:+.1f} %" if abs(error) >= 0.0005 else "0.0 %"
+    text = "0 J" if answer.said_j == 0 else shown
     if answer.interval_j is not None:
         half_j = max(answer.interval_j[1] - answer.said_j, answer.said_j - answer.interval_j[0])
         text += f" (±{100 * half_j / answer.truth_j:.1f})"
