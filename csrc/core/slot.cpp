@@ -27,12 +27,12 @@ Pace with_documented(Pace pace, const Channel& lead) {
 }  // namespace
 
 Slot::Slot(std::unique_ptr<Unit> unit, Pace pace, uint32_t first_index, size_t capacity)
-    : unit_(std::move(unit)),
-      reader_(&unit_->reader()),
-      samples_(unit_->channels().size()),
-      vendor_(unit_->lane() != Lane::kFiles),
-      pace_(with_documented(pace, unit_->channels().front())),
-      pacer_(pace_) {
+    : reader_(&unit->reader()),
+      samples_(unit->channels().size()),
+      vendor_(unit->lane() != Lane::kFiles),
+      pacer_(with_documented(pace, unit->channels().front())),
+      unit_(std::move(unit)),
+      pace_(with_documented(pace, unit_->channels().front())) {
   const auto& channels = unit_->channels();
   channels_.reserve(channels.size());
   for (size_t i = 0; i < channels.size(); ++i) {

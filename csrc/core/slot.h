@@ -111,26 +111,27 @@ class Slot {
   int64_t planned_ns(const ChannelState& channel) const;
   int64_t still_for_ns(const ChannelState& channel) const;
 
-  std::unique_ptr<Unit> unit_;
+  // What each read of a plain grid touches comes first: a wake finds the caches cold.
   Unit* reader_;
   std::vector<Sample> samples_;
   std::vector<ChannelState> channels_;
-  const bool vendor_;
-  const Pace pace_;
-  Pacer pacer_;
   int64_t before_ns_ = 0, after_ns_ = 0;
-  Latencies latencies_;
-  uint64_t failed_ = 0;
-  int stride_ = 1, lane_stride_ = 1;
-  bool restrains_ = false;
-  bool told_irregular_ = false;
-  int calls_ = 0, slow_calls_ = 0;  // of the present hundred
-  int calm_ = 0;                    // hundreds without a slow one
-  int64_t slow_ns_ = std::numeric_limits<int64_t>::max();
   // One channel on a grid, of which nothing is to be told until then.
-  bool plain_ = false;
   int64_t plain_until_ns_ = 0;
   int64_t gap_ns_ = 0, still_ns_ = 0;
+  int64_t slow_ns_ = std::numeric_limits<int64_t>::max();
+  int calls_ = 0, slow_calls_ = 0;  // of the present hundred
+  bool plain_ = false;
+  const bool vendor_;
+  Pacer pacer_;
+  Latencies latencies_;
+  std::unique_ptr<Unit> unit_;
+  const Pace pace_;
+  uint64_t failed_ = 0;
+  int stride_ = 1, lane_stride_ = 1;
+  int calm_ = 0;  // hundreds without a slow one
+  bool restrains_ = false;
+  bool told_irregular_ = false;
 };
 
 }  // namespace pyprof
