@@ -87,13 +87,19 @@ constexpr std::array<Way, 5> kWays{{
     {"nvmlDeviceGetPowerUsage", ask_power_usage, Meaning::kByGeneration},
 }};
 
+// One number of a GPU.
 class Gpu final : public Unit {
  public:
-  Gpu(Channel channel, Device device, Ask ask)
-      : channels_{std::move(channel)}, device_(std::move(device)), ask_(ask) {}
+  Gpu(Channel channel, Device device, Ask ask, Lane lane = Lane::kVendor, int64_t interval_ns = 0)
+      : channels_{std::move(channel)},
+        device_(std::move(device)),
+        ask_(ask),
+        lane_(lane),
+        interval_ns_(interval_ns) {}
 
   const std::vector<Channel>& channels() const override { return channels_; }
-  Lane lane() const override { return Lane::kVendor; }
+  int64_t interval_ns() const override { return interval_ns_; }
+  Lane lane() const override { return lane_; }
   std::string describe(int32_t code) const override { return device_.describe(code); }
   void read(std::span<Sample> out) noexcept override {
     const Answer answer = device_.read(ask_);
@@ -104,27 +110,8 @@ class Gpu final : public Unit {
   std::vector<Channel> channels_;
   Device device_;
   Ask ask_;
-};
-
-// A second look at a GPU that has an energy counter: its power, read seldom, to hold beside it.
-class PowerBeside final : public Unit {
- public:
-  PowerBeside(Channel channel, Device device, Ask ask)
-      : channels_{std::move(channel)}, device_(std::move(device)), ask_(ask) {}
-
-  const std::vector<Channel>& channels() const override { return channels_; }
-  int64_t interval_ns() const override { return kBesideIntervalNs; }
-  Lane lane() const override { return Lane::kSlow; }
-  std::string describe(int32_t code) const override { return device_.describe(code); }
-  void read(std::span<Sample> out) noexcept override {
-    const Answer answer = device_.read(ask_);
-    out[0] = {answer.value, status_of(answer.code), static_cast<int32_t>(answer.code)};
-  }
-
- private:
-  std::vector<Channel> channels_;
-  Device device_;
-  Ask ask_;
+  Lane lane_;
+  int64_t interval_ns_;
 };
 
 // A GPU whose power can't be read, by how busy it is.
@@ -465,8 +452,8 @@ std::unique_ptr<Unit> nvml_power_beside(const Places& places, const Channel& cou
     channel.counted = false;
     channel.reason = "held beside the counter of " + counter.id;
     describe(channel, way.meaning, generation_of(*library, device));
-    return std::make_unique<PowerBeside>(std::move(channel), Device(library, device, counter.uuid),
-                                         way.ask);
+    return std::make_unique<Gpu>(std::move(channel), Device(library, device, counter.uuid), way.ask,
+                                 Lane::kSlow, kBesideIntervalNs);
   }
   return nullptr;
 }

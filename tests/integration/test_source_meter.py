@@ -151,8 +151,9 @@ def test_a_file_that_is_emptied_goes_on(tmp_path: Path) -> None:
     channels = hardware.channels
     sampler = _native.Sampler(hardware)
     sampler.start()
+    time.sleep(0.3)
     path.write_text("1 J\n")
-    time.sleep(0.1)
+    time.sleep(0.3)
     sampler.stop()
     now_ns = _native.monotonic_ns()
     account = _native.Account(channels, now_ns - SECOND_NS, now_ns, "training")
