@@ -76,7 +76,7 @@ def test_signal_of_the_command_ends_us_too(name: str, streams: str, tmp_path: Pa
         (("--zone", "NOWHERE", "--", "true"), 125, "NOWHERE"),
         (("--pue", "0.5", "--", "true"), 125, "0.5"),
         (("--interval", "soon", "--", "true"), 125, "soon"),
-        (("--interval", "2h", "--", "true"), 125, "2h"),
+        (("--interval", "2h", "--", "true"), 125, "between 0.0001 and 3600 seconds"),
         (("--interval", "7200", "--", "true"), 125, "between 0.0001 and 3600 seconds"),
         (("--bogus", "--", "true"), 125, "--bogus"),
         (("-o", "taken", "--", "true"), 125, "taken exists"),
