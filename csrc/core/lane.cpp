@@ -117,10 +117,13 @@ int64_t LaneThread::shortest_ns() const {
 
 std::shared_ptr<LaneThread> LaneThread::leave_hung(int64_t now_ns, int64_t limit_ns) {
   int64_t since = busy_since_ns_.load(std::memory_order_acquire);
-  if (since <= 0 || now_ns - since < limit_ns || due_.size() < 2) return nullptr;
+  if (since <= 0 || now_ns - since < limit_ns) return nullptr;
+  // Locked before the units are claimed: should the call return now, its thread finds out that they
+  // are gone, and waits in come_back until they have been moved.
+  const std::lock_guard lock(mutex_);
+  if (slots_.size() < 2) return nullptr;
   if (!busy_since_ns_.compare_exchange_strong(since, kTaken)) return nullptr;
   auto heir = std::make_shared<LaneThread>(name_, options_);
-  const std::lock_guard lock(mutex_);
   std::vector<std::unique_ptr<Slot>> hung;
   for (uint32_t i = 0; i < slots_.size(); ++i) {
     if (i == current_) {
@@ -345,11 +348,11 @@ void LaneThread::plan() {
 
 // The call has returned at last, and this lane has nothing but its unit.
 void LaneThread::come_back() {
+  const std::lock_guard lock(mutex_);
   current_ = 0;
   fresh_count_ = 0;
   due_.assign(1, Plan{});
   busy_since_ns_ = 0;
-  const std::lock_guard lock(mutex_);
   due_[0] = slots_[0]->discard(log_);
   plan();
 }
