@@ -129,7 +129,7 @@ def _text(report: EnergyReport, args: argparse.Namespace, scenario: Scenario) ->
         report,
         colour=not args.no_colour and wants_colour(sys.stdout),
         width=usable_width(),
-        stages=None if args.all else args.stages or DEFAULT_STAGES,
+        most_stages=None if args.all else args.stages or DEFAULT_STAGES,
         kind=scenario.kind,
         pue=scenario.pue,
     )

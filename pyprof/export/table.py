@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pyprof.export.terminal import shorten, text_width
 
@@ -90,3 +90,11 @@ def _line(
         pad = " " * (sizes[index] - text_width(text))
         cells.append(pad + text if columns[index].right and index else text + pad)
     return _GAP.join(cells).rstrip()
+
+
+def with_units(columns: Sequence[Column], units: Mapping[str, str]) -> list[Column]:
+    """Columns whose heads name their unit."""
+    return [
+        replace(column, title=f"{column.title} {units.get(column.title, '')}".rstrip())
+        for column in columns
+    ]

@@ -151,11 +151,11 @@ def test_names_never_drive_the_terminal(name: str) -> None:
 
 def test_stages_beyond_the_number_asked_are_counted_not_lost() -> None:
     report = sample.server_report()
-    text = render(report, stages=1)
+    text = render(report, most_stages=1)
     assert "train" in text
     assert "forward" not in text
     assert "4 more with less energy" in text
-    assert "more with less" not in render(report, stages=None)
+    assert "more with less" not in render(report, most_stages=None)
 
 
 def test_slash_in_a_name_is_no_level() -> None:
