@@ -16,6 +16,7 @@
 #include <limits>
 #include <utility>
 
+#include "core/burst.h"
 #include "core/clock.h"
 #include "core/mark.h"
 
@@ -26,7 +27,7 @@ constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 constexpr int64_t kTaken = -1;
 constexpr unsigned long kSlackNs = 1000;  // the default of 50 us is half a bracket of RAPL
 constexpr int64_t kBurstNs = 8 * kNsPerMs;
-constexpr int kBurstChanges = 6;
+constexpr int64_t kLongestBurstNs = 4 * kBurstNs;  // where the thread was away meanwhile
 constexpr size_t kMostBurst = 64;
 constexpr int64_t kHangNs = 10 * kNsPerMs;  // no driver's call takes so long in good health
 constexpr int64_t kUndatedNs = kNsPerS;     // a value from within so long a call has no date
@@ -39,11 +40,6 @@ constexpr int64_t kCheckNs = 2 * kNsPerS;
 constexpr int64_t kFirstCheckNs = 3 * kNsPerS;  // finding the periods costs more, once
 constexpr double kRelax = 0.8;  // of the budget, which twice the reads must not exceed
 constexpr int kMostStride = 64;
-
-int64_t median(int64_t* values, int count) {
-  std::sort(values, values + count);
-  return (values[(count - 1) / 2] + values[count / 2]) / 2;
-}
 
 }  // namespace
 
@@ -366,46 +362,31 @@ void LaneThread::attend(int64_t now_ns, bool always) {
 // Reads as fast as possible for a few milliseconds: the only way to learn the period of a sensor
 // that updates faster than it will be read.
 void LaneThread::burst() {
-  struct Burst {
-    int64_t at[kBurstChanges];
-    int changes = 0;
-  };
   Burst found[kMostBurst];
   const size_t count = std::min(slots_.size(), kMostBurst);
-  const int64_t until = monotonic_ns() + kBurstNs;
+  const int64_t from = monotonic_ns();
   const std::lock_guard lock(mutex_);
-  for (bool all = false; !all && monotonic_ns() < until;) {
+  for (bool all = false; !all && monotonic_ns() < from + kLongestBurstNs;) {
+    const bool late = monotonic_ns() > from + kBurstNs;
     all = true;
     for (size_t i = 0; i < count; ++i) {
       Slot& slot = *slots_[i];
-      if (!slot.can_burst() || found[i].changes == kBurstChanges) continue;
+      if (!slot.can_burst() || found[i].done() || (late && !found[i].wants_more())) continue;
       all = false;
-      const int64_t before = slot.channels()[0].changed_at_ns;
+      const ChannelState& lead = slot.channels()[0];
+      const int64_t changed = lead.changed_at_ns, read = lead.last_read_ns;
       slot.read(monotonic_ns());
       slot.read_until(monotonic_ns());
       slot.store(log_);
       ++reads_;
-      const int64_t after = slot.channels()[0].changed_at_ns;
-      if (after != before) found[i].at[found[i].changes++] = after;
+      found[i].read(lead.last_read_ns, read, lead.changed_at_ns != changed);
     }
   }
   const int64_t now = monotonic_ns();
   for (size_t i = 0; i < count; ++i) {
     Slot& slot = *slots_[i];
     if (!slot.can_burst()) continue;
-    // Three changes in 8 ms: the sensor is faster than is worth following. The first change of the
-    // burst may follow a read long before it, so it only starts the clock.
-    const Burst& burst = found[i];
-    const int steps = burst.changes - 1;
-    int64_t period = 0, spread = 0;
-    if (steps >= 2) {
-      // Medians: the thread may have been away for one of them.
-      int64_t gaps[kBurstChanges], off[kBurstChanges];
-      for (int k = 0; k < steps; ++k) gaps[k] = burst.at[k + 1] - burst.at[k];
-      period = median(gaps, steps);
-      for (int k = 0; k < steps; ++k) off[k] = std::abs(gaps[k] - period);
-      spread = 2 * median(off, steps);
-    }
+    const auto [period, spread] = found[i].period();
     due_[i] = slot.end_burst(now, period, spread);
   }
   plan();

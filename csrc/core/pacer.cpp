@@ -8,17 +8,23 @@
 namespace pyprof {
 namespace {
 
-constexpr int kAcquireChanges = 5;
+constexpr int kAcquireChanges = 24;  // seen and too few of them well placed: polled
 constexpr int kBlindChanges = 100;
-constexpr int64_t kAcquireLimitNs = 3 * kNsPerS;
-constexpr double kIrregular = 0.12;  // mean error of the prediction, of a period, that ends a lock
-constexpr double kWanders = 0.02;    // the same, that makes brackets more frequent
-constexpr double kErrorGain = 0.05;
-constexpr int kPatience = 6;  // reads of one update before the steps grow
+constexpr int64_t kAcquireLimitNs = 3 * kNsPerS;  // without a change
+// Of the period: the noise of the updates that ends a lock, a prediction that is too unsure to go
+// on with, and one that is checked more often.
+constexpr double kIrregular = 0.15;
+constexpr double kLost = 0.25;
+constexpr double kWanders = 0.025;
+constexpr double kGridWanders = 0.15;
+// Bracketing reads, in standard deviations of the prediction. One update in twenty comes before
+// the first of them, and three reads are enough in the mean.
+constexpr double kStep = 1.16;
+constexpr double kLead = 1.0;                           // and half a step
+constexpr double kLeastStep = 0.015, kMostStep = 0.06;  // of the period
+constexpr int kPatience = 6;                            // reads of one update before the steps grow
 constexpr int kSilentLimit = 20;
-constexpr int kEarlyLimit = 8;  // one update in eight is early by chance
-constexpr double kInforms =
-    2;  // a bracket that reaches so far to both sides, in sigmas, says nothing
+constexpr int kEarlyLimit = 8;  // one update in twenty is early by chance
 constexpr double kLatenessGain = 0.05;
 constexpr int64_t kMostLatenessNs = 500 * kNsPerUs;
 constexpr int kLearning = 8;  // updates bracketed in a row after the lock
@@ -34,49 +40,17 @@ constexpr int64_t kMostShareNs = 150 * kNsPerUs;
 constexpr double kCredit = 0.25;
 constexpr double kMostCredit = 4;
 
-double density(double z) { return 0.3989422804014327 * std::exp(-0.5 * z * z); }
-double cumulative(double z) { return 0.5 * std::erfc(-z * 0.7071067811865476); }
-
-// Mean of Normal(mean, sigma) cut to [low, high]; the nearer end where the cut has no weight.
-double cut_mean(double mean, double sigma, double low, double high) {
-  const double a = (low - mean) / sigma;
-  const double b = (high - mean) / sigma;
-  const double weight = cumulative(b) - cumulative(a);
-  if (!(weight > 1e-9)) return mean < low ? low : high;
-  return std::clamp(mean + sigma * (density(a) - density(b)) / weight, low, high);
-}
-
 }  // namespace
 
-void Predictor::start(double at_ns, double period_ns, double error_ns) {
-  at_ns_ = at_ns;
-  period_ns_ = period_ns;
-  error_ns_ = error_ns;
-  count_ = 2;  // what it starts from: where it is and how fast
-}
-
-void Predictor::update(double at_ns, int64_t periods, int64_t blind) {
-  const double predicted = at_ns_ + static_cast<double>(periods) * period_ns_;
-  const double error = std::clamp(at_ns - predicted, -period_ns_ / 4, period_ns_ / 4);
-  count_ += 1;
-  const double alpha = 2 * (2 * count_ - 1) / (count_ * (count_ + 1));
-  const double beta = 6 / (count_ * (count_ + 1));
-  at_ns_ = predicted + std::max(alpha, alpha_) * error;
-  period_ns_ += std::max(beta, beta_) * error / static_cast<double>(periods + blind);
-  error_ns_ += std::max(1 / count_, kErrorGain) * (std::abs(error) - error_ns_);
-}
-
-const Predictor& Pacer::best() const {
-  return slow_.error_ns() <= quick_.error_ns() ? slow_ : quick_;
-}
+const Predictor& Pacer::best() const { return grid_.fit() >= walk_.fit() ? grid_ : walk_; }
 
 double Pacer::sigma_ns() const {
-  return std::max({1.25 * best().error_ns(), 0.002 * best().period_ns(), 20e3});
+  return std::max({best().sigma_ns(), 0.002 * best().period_ns(), 20e3});
 }
 
 int64_t Pacer::spread_ns() const {
-  // Interquartile range of a normal error whose mean absolute value is known.
-  return mode_ == Mode::kLocked ? std::llround(1.69 * best().error_ns()) : 0;
+  // Interquartile range of a normal error.
+  return mode_ == Mode::kLocked ? std::llround(1.349 * best().sigma_ns()) : 0;
 }
 
 int64_t Pacer::interval_ns() const {
@@ -112,7 +86,8 @@ Plan Pacer::restart(int64_t now_ns) {
   if (pace_.interval_ns > 0) return fixed(now_ns, interval_ns());
   mode_ = Mode::kAcquire;
   idle_ = false;
-  changes_ = failures_ = silent_ = early_ = 0;
+  relock_ns_ = 0;
+  changes_ = found_steps_ = failures_ = silent_ = early_ = 0;
   acquire_from_ns_ = grid_ns_ = now_ns;
   return fixed(now_ns, pace_.acquire_ns);
 }
@@ -139,7 +114,7 @@ Plan Pacer::next(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old
   if (mode_ == Mode::kLocked) return locked(read_ns, now_ns, changed, last_old_ns);
   if (mode_ == Mode::kAcquire) return acquire(read_ns, now_ns, changed, last_old_ns);
   if (mode_ == Mode::kIrregular) return polled(read_ns, now_ns, changed, last_old_ns);
-  if (changed && idle_) return restart(now_ns);
+  if ((changed && idle_) || (relock_ns_ != 0 && now_ns > relock_ns_)) return restart(now_ns);
   if (changed) {
     changed_at_ns_ = dated(read_ns, last_old_ns);
     if (changes_ < plain_after_) {
@@ -156,24 +131,12 @@ Plan Pacer::next(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old
 
 Plan Pacer::acquire(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns) {
   if (changed) {
-    changed_at_ns_ = last_old_ns + (read_ns - last_old_ns) / 2;
-    if (changes_++ == 0) first_change_ns_ = changed_at_ns_;
-    last_change_ns_ = changed_at_ns_;
-  }
-  if (changes_ == kAcquireChanges) {
-    int64_t period = (last_change_ns_ - first_change_ns_) / (kAcquireChanges - 1);
-    if (pace_.documented_ns > 0 && period > pace_.documented_ns) {
-      // Changes lie whole updates apart.
-      period /= (period + pace_.documented_ns / 2) / pace_.documented_ns;
-    }
-    if (period >= std::max(2 * pace_.acquire_ns, pace_.follow_ns)) {
-      return lock(static_cast<double>(period));
-    }
-    // Faster than is worth following; perhaps too fast to be told by these reads.
-    period_ns_ = period < 2 * pace_.acquire_ns ? 0 : period;
-    mode_ = Mode::kFixed;
-    fixed_ns_ = pace_.coarse_ns;
-    return fixed(now_ns, fixed_ns_ * stride_);
+    acquire_from_ns_ = now_ns;
+    const int64_t bracket = read_ns - last_old_ns, before = changed_at_ns_;
+    changed_at_ns_ = last_old_ns + bracket / 2;
+    if (++changes_ > 1 && add_step(changed_at_ns_ - before, bracket)) return lock(now_ns, bracket);
+    last_bracket_ns_ = bracket;
+    if (changes_ == kAcquireChanges) return put_off(now_ns);
   }
   if (now_ns - acquire_from_ns_ > kAcquireLimitNs) {
     // A gauge that never moves, or an idle counter: nothing to lock on to.
@@ -185,22 +148,63 @@ Plan Pacer::acquire(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_
   return fixed(now_ns, pace_.acquire_ns);
 }
 
-Plan Pacer::lock(double period_ns) {
-  period_ns_ = std::llround(period_ns);
-  const double error = static_cast<double>(pace_.acquire_ns) / 2;
-  slow_.start(static_cast<double>(changed_at_ns_), period_ns, error);
-  quick_.start(static_cast<double>(changed_at_ns_), period_ns, error);
+// Between two changes that are both placed closely no update was missed, however late the thread
+// woke elsewhere. True when the period is known.
+bool Pacer::add_step(int64_t step_ns, int64_t bracket_ns) {
+  const int64_t close = std::max(2 * pace_.acquire_ns, step_ns / 4);
+  if (bracket_ns > close || last_bracket_ns_ > close) return false;
+  const int64_t documented = pace_.documented_ns;
+  // A gauge may have repeated its value in between: whole updates lie between changes.
+  if (documented > 0) step_ns /= std::max<int64_t>((step_ns + documented / 2) / documented, 1);
+  steps_[static_cast<size_t>(found_steps_++)] = step_ns;
+  return found_steps_ == kAcquireSteps;
+}
+
+Plan Pacer::lock(int64_t now_ns, int64_t bracket_ns) {
+  std::sort(steps_.begin(), steps_.end());
+  const int64_t middle = (steps_[1] + steps_[2]) / 2;
+  // Half of the outer ones' weight as well, unless they stray: the mean is surer than the median.
+  int64_t sum = 0, count = 0;
+  for (const int64_t step : steps_) {
+    if (std::abs(step - middle) > middle / 4) continue;
+    sum += step;
+    ++count;
+  }
+  const int64_t period = count > 0 ? sum / count : middle;
+  if (period < std::max(2 * pace_.acquire_ns, pace_.follow_ns)) {
+    // Faster than is worth following; perhaps too fast to be told by these reads.
+    period_ns_ = period < 2 * pace_.acquire_ns ? 0 : period;
+    mode_ = Mode::kFixed;
+    fixed_ns_ = pace_.coarse_ns;
+    return fixed(now_ns, fixed_ns_ * stride_);
+  }
+  period_ns_ = period;
+  const auto error = static_cast<double>(std::max(bracket_ns, last_bracket_ns_)) / 2;
+  const double period_error = error / kAcquireSteps;
+  for (Predictor* predictor : {&grid_, &walk_}) {
+    predictor->start(static_cast<double>(changed_at_ns_), static_cast<double>(period), error,
+                     period_error);
+  }
   mode_ = Mode::kLocked;
   silent_ = early_ = 0;
   every_ = pace_.bracket_every;
   attention_ = kLearning;
-  blind_ = 0;
   return plan_update();
 }
 
 // -- a sensor whose updates are predicted ---------------------------------------------------------
 
-double Pacer::first_read() const { return best().next_ns() - 1.25 * sigma_ns(); }
+double Pacer::step() const {
+  const double period = best().period_ns();
+  return std::clamp(kStep * sigma_ns(), kLeastStep * period, kMostStep * period);
+}
+
+// The less the step is narrowed by the jitter, the more the prediction may lie in its middle.
+double Pacer::first_read() const {
+  const double sigma = sigma_ns(), wide = step();
+  const double lead = kLead * sigma * std::min(1.5 * kStep * sigma / wide, 1.0);
+  return best().next_ns() - lead - 0.5 * wide;
+}
 
 // How far from its predicted time an update may be taken for granted.
 double Pacer::margin_ns() const {
@@ -260,11 +264,12 @@ Plan Pacer::locked(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_o
   }
   if (changed) {
     early_ = bracketing_ && reads_ == 0 ? early_ + 1 : bracketing_ ? 0 : early_;
-    observe(static_cast<double>(last_old_ns), read);
+    observe(last_old_ns, read_ns);
     silent_ = 0;
-    if (best().error_ns() > kIrregular * period) return give_up(now_ns);
-    // The phase has jumped: each update is seen only after it has long been there.
-    if (early_ >= kEarlyLimit) return restart(now_ns);
+    if (best().noise_ns() > kIrregular * period) return give_up(now_ns);
+    // The phase has jumped: each update is seen only after it has long been there. Or too few
+    // updates could be placed of late.
+    if (early_ >= kEarlyLimit || best().sigma_ns() > kLost * period) return restart(now_ns);
     return plan_update();
   }
   const double limit = bracketing_ ? period / 2 : margin_ns() / 2;
@@ -279,53 +284,45 @@ Plan Pacer::locked(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_o
   if (!bracketing_) {
     return window(0);  // a read that nobody planned, before the update
   }
-  if (reads_++ == 0) step_ns_ = std::clamp(0.9 * sigma_ns(), 0.01 * period, 0.058 * period);
+  if (reads_++ == 0) step_ns_ = step();
   if (reads_ > kPatience) step_ns_ = std::min(step_ns_ * 1.5, 0.232 * period);
   return exactly(std::max(first_read(), read + step_ns_));
 }
 
 void Pacer::coast() {
   ++unseen_;
-  ++blind_;
-  slow_.skip(1);
-  quick_.skip(1);
+  grid_.skip(1);
+  walk_.skip(1);
 }
 
-// The update lies in (low, high): place it by prediction and bracket, then teach the predictors.
-void Pacer::observe(double low_ns, double high_ns) {
-  const Predictor& guide = best();
-  const double period = guide.period_ns();
-  const double sigma = sigma_ns();
+// The update lies in (low, high): place it by prediction and bracket, and teach the predictors.
+void Pacer::observe(int64_t low_ns, int64_t high_ns) {
+  const double period = best().period_ns(), sigma = best().sigma_ns();
+  const auto high = static_cast<double>(high_ns);
+  double predicted = best().next_ns();
   int64_t periods = 1;
-  double predicted = guide.next_ns();
-  if (high_ns > predicted + period / 2) {
-    const auto extra = static_cast<int64_t>((high_ns + sigma - predicted) / period);
+  if (high > predicted + period / 2) {
+    const double reach = high + std::min(sigma, period / 4);
+    const auto extra = static_cast<int64_t>((reach - predicted) / period);
     periods += extra;
-    predicted += static_cast<double>(extra) * period;
     unseen_ += static_cast<uint64_t>(extra);
   }
-  const double low = std::max(low_ns, predicted - period);
-  const double at = cut_mean(predicted, sigma, low, high_ns);
-  changed_at_ns_ = std::llround(std::clamp(at, low_ns, high_ns));
-  if (low < predicted - kInforms * sigma && high_ns > predicted + kInforms * sigma) {
-    // The bracket says nothing that the prediction did not say.
-    slow_.skip(periods);
-    quick_.skip(periods);
-    blind_ += periods;
-    return;
-  }
-  slow_.update(at, periods, blind_);
-  quick_.update(at, periods, blind_);
-  blind_ = 0;
+  // Where updates were missed, the value that was read is the last one's.
+  const double low = std::max(static_cast<double>(low_ns), high - period - 2 * sigma);
+  const bool on_grid = &best() == &grid_;
+  const double on_grid_ns = grid_.observe(periods, low, high);
+  const double on_walk_ns = walk_.observe(periods, low, high);
+  changed_at_ns_ =
+      std::clamp<int64_t>(std::llround(on_grid ? on_grid_ns : on_walk_ns), low_ns, high_ns);
   period_ns_ = std::llround(best().period_ns());
-  judge();
+  judge(sigma);
 }
 
-// A prediction that drifts is checked more often. Where the quick predictor is the better one the
-// period itself wanders, and every update that is not placed adds to the error.
-void Pacer::judge() {
-  const double error = best().error_ns() / best().period_ns();
-  const double most = &best() == &quick_ ? kWanders : kIrregular / 2;
+// A prediction that drifts is checked more often. Where each interval strays for itself, every
+// update that is not placed adds to the error.
+void Pacer::judge(double sigma_ns) {
+  const double error = sigma_ns / best().period_ns();
+  const double most = &best() == &walk_ ? kWanders : kGridWanders;
   if (error > most) {
     every_ = std::max(every_ / 2, 1);
   } else if (error < most / 2) {
@@ -337,9 +334,17 @@ void Pacer::judge() {
 
 Plan Pacer::give_up(int64_t now_ns) {
   seen_spread_ns_ = spread_ns();
-  mode_ = Mode::kIrregular;
   const int64_t reads = pace_.bracket_every > 1 ? 2 : 8;  // of an update
   fixed_ns_ = std::clamp(period_ns_ / reads, kNsPerMs, std::max(pace_.poll_ns, kNsPerMs));
+  const Plan plan = put_off(now_ns);
+  mode_ = Mode::kIrregular;
+  return plan;
+}
+
+// The thread comes too late to tell the period; it may do better later.
+Plan Pacer::put_off(int64_t now_ns) {
+  if (mode_ == Mode::kAcquire) fixed_ns_ = pace_.coarse_ns;
+  mode_ = Mode::kFixed;
   relock_wait_ns_ = std::clamp(2 * relock_wait_ns_, kFirstRelockNs, kLastRelockNs);
   relock_ns_ = now_ns + relock_wait_ns_;
   grid_ns_ = now_ns;

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <limits>
 
+#include "core/predictor.h"
 #include "core/trace.h"
 
 namespace pyprof {
@@ -28,27 +30,10 @@ struct Plan {
   int64_t deadline_ns = 0;
 };
 
-// An alpha-beta filter over the times of updates. Its first gains are those of a straight line
-// fitted to all updates so far, which finds phase and period soonest.
-class Predictor {
- public:
-  Predictor(double alpha, double beta) : alpha_(alpha), beta_(beta) {}
-  void start(double at_ns, double period_ns, double error_ns);
-  // The update `periods` after the last one came at `at_ns`; `blind` more lie before, not placed.
-  void update(double at_ns, int64_t periods, int64_t blind);
-  void skip(int64_t periods) { at_ns_ += static_cast<double>(periods) * period_ns_; }
-  double next_ns() const { return at_ns_ + period_ns_; }
-  double period_ns() const { return period_ns_; }
-  double error_ns() const { return error_ns_; }
-
- private:
-  double alpha_, beta_;
-  double count_ = 0;  // updates so far
-  double at_ns_ = 0, period_ns_ = 0, error_ns_ = 0;
-};
-
 class Pacer {
  public:
+  static constexpr int kAcquireSteps = 4;  // that tell the period
+
   explicit Pacer(Pace pace) : pace_(pace), every_(pace.bracket_every) {}
 
   enum class Mode : uint8_t {
@@ -63,7 +48,7 @@ class Pacer {
   // A read in the middle of which `read_ns` lay. `changed` with the time of the last read before.
   Plan next(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
   // On a grid the two steps of `next` are simple.
-  bool plain() const { return mode_ == Mode::kFixed && !idle_; }
+  bool plain() const { return mode_ == Mode::kFixed && !idle_ && relock_ns_ == 0; }
   bool learning() const { return changes_ < plain_after_; }  // from each change
   int64_t dated(int64_t read_ns, int64_t last_old_ns) const {
     // Faster than it is read: the value is on average half an update old. Else the change lies
@@ -110,14 +95,17 @@ class Pacer {
   Plan acquire(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
   Plan locked(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
   Plan polled(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old_ns);
-  Plan lock(double period_ns);
+  bool add_step(int64_t step_ns, int64_t bracket_ns);
+  Plan lock(int64_t now_ns, int64_t bracket_ns);
   Plan give_up(int64_t now_ns);
+  Plan put_off(int64_t now_ns);
   Plan plan_update();
   Plan window(int later) const;
   Plan exactly(double at_ns);
-  void observe(double low_ns, double high_ns);
-  void judge();
+  void observe(int64_t low_ns, int64_t high_ns);
+  void judge(double sigma_ns);
   void coast();
+  double step() const;
   double first_read() const;
   double margin_ns() const;
   const Predictor& best() const;
@@ -133,15 +121,17 @@ class Pacer {
   int64_t changed_at_ns_ = 0;
   int64_t acquire_from_ns_ = 0;
   int64_t first_change_ns_ = 0;
-  int64_t last_change_ns_ = 0;
-  int64_t relock_ns_ = 0;       // when an irregular sensor is tried again
-  int64_t relock_wait_ns_ = 0;  // and after how long, doubled each time
+  int64_t last_bracket_ns_ = 0;  // of the last change, while the period is looked for
+  std::array<int64_t, kAcquireSteps> steps_{};  // between changes that no update can hide between
+  int64_t relock_ns_ = 0;                       // when an irregular sensor is tried again
+  int64_t relock_wait_ns_ = 0;                  // and after how long, doubled each time
   int changes_ = 0;
   int plain_after_ = 0;  // changes that blind reads learn the period from
-  int reads_ = 0;        // of the present update, while locked
-  int failures_ = 0;     // in a row
-  int silent_ = 0;       // updates in a row that were predicted and not seen
-  int early_ = 0;        // bracketed updates in a row that the first read came too late for
+  int found_steps_ = 0;
+  int reads_ = 0;     // of the present update, while locked
+  int failures_ = 0;  // in a row
+  int silent_ = 0;    // updates in a row that were predicted and not seen
+  int early_ = 0;     // bracketed updates in a row that the first read came too late for
   int stride_ = 1;
   int every_;                // present value of bracket_every: less where the prediction drifts
   int since_bracket_ = 0;    // updates since the last bracketed one
@@ -149,13 +139,12 @@ class Pacer {
   double credit_ = 0;        // updates that marks may have bracketed
   bool bracketing_ = false;  // the next update
   bool idle_ = false;        // it has not moved for so long that nobody waits for it
-  int64_t blind_ = 0;        // updates since the predictors were last taught
   double step_ns_ = 0;
   int64_t exact_ns_ = 0;    // deadline of the present bracketing read
   double lateness_ns_ = 0;  // mean lateness of such reads
   uint64_t unseen_ = 0;
-  Predictor slow_{0.12, 0.004};
-  Predictor quick_{0.9, 0.02};
+  Predictor grid_{Predictor::Kind::kGrid};
+  Predictor walk_{Predictor::Kind::kWalk};
 };
 
 }  // namespace pyprof

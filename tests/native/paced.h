@@ -18,13 +18,28 @@ struct Machine {
   }
 };
 
-// What a lane records of a counter from `from_s` to `to_s`: the pacer decides when to read.
-inline Frame watch_paced(const Load& load, const Sensor& sensor, pyprof::Pace pace, double from_s,
-                         double to_s, const Machine& machine, check::Random& random,
-                         size_t* reads = nullptr) {
+// Two of three wakes come late by up to two updates of 100 ms.
+inline Machine starved_machine() {
+  Machine machine;
+  machine.stall_share = 2.0 / 3;
+  machine.stall_s = 0.2;
+  return machine;
+}
+
+struct Paced {
   Frame frame;
+  std::vector<double> made_s;  // when the sensor made each change of the frame
+  size_t reads = 0;
+  size_t missed = 0;  // updates that no read saw
+};
+
+// What a lane records of a counter from `from_s` to `to_s`: the pacer decides when to read.
+inline Paced follow(const Load& load, const Sensor& sensor, pyprof::Pace pace, double from_s,
+                    double to_s, const Machine& machine, check::Random& random) {
+  Paced paced;
+  Frame& frame = paced.frame;
   const auto times = updates(sensor, from_s - 1, to_s, random);
-  size_t at = 0;
+  size_t at = 0, seen = 0;
   const auto raw_at = [&](double t_s) {
     while (at + 1 < times.size() && times[at + 1] <= t_s) ++at;
     const double joules = load.energy_j(times[at]) - load.energy_j(-10);
@@ -46,13 +61,18 @@ inline Frame watch_paced(const Load& load, const Sensor& sensor, pyprof::Pace pa
     } else if (changed) {
       const int64_t at_ns = std::clamp(pacer.changed_at_ns(), last_ns, middle);
       frame.changes.push_back({last_ns, middle, at_ns, raw, 0});
+      paced.missed += at - seen - 1;
+    }
+    if (first || changed) {
+      paced.made_s.push_back(times[at]);
+      seen = at;
     }
     before = raw;
     last_ns = middle;
-    if (reads != nullptr) ++*reads;
+    ++paced.reads;
   }
   frame.pulse = {last_ns, pacer.period_ns(), pacer.spread_ns(), pacer.interval_ns()};
-  return frame;
+  return paced;
 }
 
 }  // namespace simulate

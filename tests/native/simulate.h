@@ -47,6 +47,7 @@ class Load {
 struct Sensor {
   double period_s = 0.1;
   double jitter = 0;      // standard deviation of a period, as a share of it
+  bool on_grid = false;   // the jitter is of each update about a fixed grid instead
   double bracket = 0.03;  // distance of the reads around a change, as a share of the period
   double unit = 1e-3;     // joules per count (counter), watts per count (gauge)
   uint64_t range = 0;
@@ -61,8 +62,13 @@ inline std::vector<double> updates(const Sensor& sensor, double from_s, double t
   std::vector<double> times;
   double t = from_s - (1 + sensor.phase) * sensor.period_s;
   while (t < to_s + 2 * sensor.period_s) {
-    times.push_back(t);
-    t += sensor.period_s * std::max(0.2, 1 + sensor.jitter * random.normal());
+    if (sensor.on_grid) {
+      times.push_back(t + sensor.period_s * std::clamp(sensor.jitter * random.normal(), -0.4, 0.4));
+      t += sensor.period_s;
+    } else {
+      times.push_back(t);
+      t += sensor.period_s * std::max(0.2, 1 + sensor.jitter * random.normal());
+    }
   }
   return times;
 }

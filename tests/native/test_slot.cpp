@@ -113,6 +113,22 @@ bool gapped(const std::vector<Change>& changes) {
   return false;
 }
 
+// A burst that told nothing is followed by slower reads that look for the period; they end.
+void check_after_a_burst() {
+  Scene scene(Following::kDefault, Lane::kFiles);
+  scene.period = kNsPerMs;
+  for (int i = 0; i < 20; ++i) {
+    scene.now += 3 * kNsPerMs;  // each read finds a change: the pacer comes to rest
+    scene.read();
+  }
+  CHECK(scene.slot->can_burst());
+  scene.plan = scene.slot->end_burst(scene.now, 0, 0);
+  scene.run(kNsPerS);
+  scene.reads = 0;
+  scene.run(5 * kNsPerS);
+  CHECK(scene.reads <= 52);
+}
+
 void check_one_read_an_update() {
   for (const Following following : {Following::kDefault, Following::kFine}) {
     Scene scene(following);
@@ -269,6 +285,7 @@ void check_starvation() {
 
 int main() {
   check_one_read_an_update();
+  check_after_a_burst();
   check_marks();
   check_a_short_failure_keeps_the_lock();
   check_lost_and_back();

@@ -130,7 +130,7 @@ Watch paced(double period_s, Pace pace) {
     const Sensor sensor = counter_of(period_s, random);
     return Watched{
         simulate::counter_channel(sensor),
-        simulate::watch_paced(load, sensor, pace, from_s, to_s, simulate::Machine{}, random)};
+        simulate::follow(load, sensor, pace, from_s, to_s, simulate::Machine{}, random).frame};
   };
 }
 
