@@ -34,7 +34,10 @@ def check_free(path: Path, overwrite: bool) -> None:
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is no regular file: give the name of one")
     if is_being_written(path):
-        raise UsageError(f"{path} is being recorded right now: give another name")
+        raise UsageError(
+            f"{path} is being recorded right now: give another name, or {path.name}.d to every "
+            "process that shall share it"
+        )
     if overwrite:
         return
     for side in ("", *_SIDE_FILES):

@@ -13,6 +13,11 @@ SCHEMA = "pyprof.report/1"
 #: ``counter``: difference of an energy counter. Order is that of trust.
 QUALITIES = ("measured", "derived", "modelled", "unmeasured")
 PHASES = ("development", "training", "deployment")
+DOMAINS = ("gpu", "package", "core", "uncore", "dram", "psys", "module", "host", "other")
+#: How a channel's energy comes about, what it covers, and what may happen to it or to the run.
+METHODS = ("counter", "power-instant", "power-average", "model", "replay")
+SCOPES = ("node", "devices", "process tree")
+EVENTS = ("gap", "wrap", "reset", "lost", "back", "denied", "failed", "late", "suspend", "note")
 JOULES_PER_KWH = 3.6e6
 
 

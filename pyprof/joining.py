@@ -11,9 +11,10 @@ from pyprof import _native
 from pyprof.energy import Source
 from pyprof.errors import RecordingError
 from pyprof.host import NS_PER_S
-from pyprof.layout import Incident, Process
+from pyprof.layout import Block, Incident, Process, split_frames
 from pyprof.loading import NODE_FILE, STAGES_PREFIX, load_file
 from pyprof.recording import Recording
+from pyprof.rollups import GRAINS_S
 from pyprof.shelf import MemoryShelf
 from pyprof.tally import KEY
 
@@ -276,32 +277,68 @@ def _splice(node: Recording, others: Sequence[Recording]) -> Recording:
     splice = _native.Splice(len(columns.found))
     frames: list[bytes] = []
     incidents: list[Incident] = []
-    for each in sorted((node, *others), key=lambda each: each.start_ns - each.process.offset_ns):
+    recordings = sorted((node, *others), key=lambda each: each.start_ns - each.process.offset_ns)
+    for each in recordings:
         shift_ns = node.process.offset_ns - each.process.offset_ns
         ours = places[id(each)]
         splice.begin(each.id, ours, shift_ns)
-        for data in each.frames():
+        for data in (*each.sealed(), _native.join_frames(b"".join(each.tail))):
             for channel, _, count, first_ns, last_ns in _native.frame_info(data):
                 if count and channel < len(ours):
                     columns.found[ours[channel]].covered_ns += last_ns - first_ns
-            frames.append(splice.add(data))
+            frames.extend(split_frames(splice.add(data)))
         incidents.extend(_moved(each.incidents, ours, shift_ns))
-    recordings = (node, *others)
-    return replace(
+        if each.thinned and each is not recordings[0]:
+            incidents.append(_given_up(each, shift_ns))
+    first = recordings[0]
+    joined = replace(
         node,
         processes=(_lasting(node, recordings),),
         meta={name: text for name, text in node.meta.items() if name != KEY},
         sources=_sources(recordings),
         channels=columns.channels(),
-        blocks=(),
-        tail=tuple(data for data in frames if data),
-        shelf=MemoryShelf({}),
-        findings=(),
-        thinned={},
         incidents=tuple(sorted(incidents, key=lambda incident: incident.t_ns)),
         stats=_sum(each.stats for each in recordings),
         live=any(each.live for each in recordings),
     )
+    return _shelved(joined, frames, first, places[id(first)])
+
+
+def _shelved(
+    joined: Recording, frames: Sequence[bytes], first: Recording, ours: Sequence[int]
+) -> Recording:
+    """``joined`` with its frames, and with the roll-ups of the ``first`` one, whose grid it has.
+
+    Those of later ones count from other instants, so that their readings are taken.
+    """
+    blocks, by_id = [], {}
+    for number, frame in enumerate(frames, start=1):
+        blocks.append(Block(number, *_native.frame_info(frame)[0]))
+        by_id[number] = frame
+    shift_ns = joined.process.offset_ns - first.process.offset_ns
+    always = [(i, g, 0, 1 << 62) for i in range(len(ours)) for g in GRAINS_S]
+    rolled = [
+        replace(rollup, channel=ours[rollup.channel], start_ns=rollup.start_ns + shift_ns)
+        for rollup in first.shelf.rollups(always)
+        if rollup.end_ns <= first.end_ns  # the last one may be shorter than its name
+    ]
+    return replace(
+        joined,
+        blocks=tuple(blocks),
+        tail=(),
+        shelf=MemoryShelf(by_id, rolled),
+        findings=tuple(_moved(first.findings, ours, shift_ns)),
+        thinned={ours[index]: 0 for index in first.thinned},  # numbers begin anew
+    )
+
+
+def _given_up(recording: Recording, shift_ns: int) -> Incident:
+    """What can't be had back of a later one: its roll-ups count from an instant of their own."""
+    text = (
+        f"readings of process {recording.process.pid} were given up for roll-ups (--keep-raw), "
+        "which can't be joined to what another process had sampled before: their time is a gap"
+    )
+    return Incident(recording.start_ns + shift_ns, "note", -1, 1, text)
 
 
 def _moved(incidents: Iterable[Incident], ours: Sequence[int], shift_ns: int) -> Iterable[Incident]:

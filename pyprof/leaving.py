@@ -24,14 +24,12 @@ def at_exit(callback: Callable[[], None]) -> Callable[[], None]:
 
     The latter two skip ``atexit``. Returns what takes the request back.
     """
-    atexit.register(callback)
     util = sys.modules.get("multiprocessing.util")
     late = None if util is None else util.Finalize(None, callback, exitpriority=-100)
     _watch()
     _callbacks.append(callback)
 
     def forget() -> None:
-        atexit.unregister(callback)
         if late is not None:
             late.cancel()
         if callback in _callbacks:
@@ -41,10 +39,14 @@ def at_exit(callback: Callable[[], None]) -> Callable[[], None]:
 
 
 def _watch() -> None:
-    """Hear of ``os._exit``, by which forked children end that must not run their parent's exit."""
+    """Hear of the end, also by ``os._exit``: forked children must not run their parent's exit.
+
+    ``atexit`` is asked once, as up to Python 3.12 it keeps a place for all that was ever asked.
+    """
     global _leave, _watching
     if not _watching:
         _watching = True
+        atexit.register(_call_all)
         _leave = os._exit
         os._exit = _exit
         forks.call_in_child(_callbacks.clear)
@@ -64,5 +66,10 @@ def _exit(status: int) -> NoReturn:
 
 
 def _call_all() -> None:
-    while _callbacks:
-        _callbacks.pop()()
+    """The last one first; one that fails keeps no other from its turn."""
+    try:
+        while _callbacks:
+            _callbacks.pop()()
+    finally:
+        if _callbacks:
+            _call_all()

@@ -118,6 +118,7 @@ class Redactor:
         return replace(
             head,
             meta={**meta, REDACTED_KEY: "1"},
+            process=self.process(head.process),
             sources=[self.source(source) for source in head.sources],
             channels=[self.channel(channel) for channel in head.channels],
             incidents=self.incidents(head.incidents),
@@ -160,9 +161,14 @@ def salt() -> str | None:
 
 
 def activate() -> None:
-    """Write recordings without names from now on. The salt is kept nowhere."""
+    """Write recordings without names from now on."""
     global _active, _looked
-    _active, _looked = Redactor(os.urandom(16).hex()), True
+    _active, _looked = fresh(), True
+
+
+def fresh() -> Redactor:
+    """One whose pseudonyms nobody can undo: its salt is kept nowhere."""
+    return Redactor(os.urandom(16).hex())
 
 
 def redact(recording: Recording) -> tuple[Recording, Redactor]:

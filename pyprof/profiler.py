@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from pyprof import _native, forks, host, runfolder, settings, stagelog
+from pyprof import _native, forks, host, privacy, runfolder, settings, stagelog
 from pyprof.energy import PHASES, EnergyReport
 from pyprof.errors import PyprofError, UsageError
 from pyprof.notice import say
@@ -23,6 +23,7 @@ from pyprof.usage import Party
 if TYPE_CHECKING:
     from pyprof.carbon import Scenario
     from pyprof.hardware import Look
+    from pyprof.privacy import Redactor
     from pyprof.recording import Recording
 
 SCOPES = ("devices", "node")
@@ -58,6 +59,7 @@ class Profiler:
         sync: bool | Callable[[], object] | None = None,
         fallback_dir: str | os.PathLike[str] | None = None,
         keep_raw: float | None = None,
+        redact: bool = False,
     ) -> None:
         """Check every choice; nothing is opened before ``start``.
 
@@ -73,7 +75,8 @@ class Profiler:
         for the devices at both ends: True by the framework that the program has loaded (torch,
         cupy, jax), or something to call. If ``out`` can't be written, the recording goes on in
         ``fallback_dir``. Readings older than ``keep_raw`` seconds are given up for their roll-ups
-        of a minute and more; None keeps all.
+        of a minute and more; None keeps all. With ``redact`` recording and reports name no host,
+        user or device: pseudonyms instead.
         """
         if phase not in PHASES:
             raise UsageError(f"phase must be one of {', '.join(PHASES)}, not {phase!r}")
@@ -87,6 +90,7 @@ class Profiler:
         keep_raw_ns(keep_raw)
         self._fallback_dir = None if fallback_dir is None else Path(os.fspath(fallback_dir))
         self._keep_raw_s = keep_raw
+        self._redact = redact
         self._out = None if out is None else Path(os.fspath(out))
         self._zone = zone
         self._pue = pue
@@ -179,7 +183,7 @@ class Profiler:
         """Joules from start to stop, or up to now; with a zone, kilograms as well."""
         self._check_mine()
         end_ns = self._end_ns if self._end_ns is not None else time.monotonic_ns()
-        recording = self._recording(end_ns)
+        recording, names = self._nameless(self._recording(end_ns))
         # Whoever samples may be in another time namespace.
         shift_ns = recording.process.offset_ns - host.monotonic_offset_ns()
         report = recording.report(
@@ -190,10 +194,18 @@ class Profiler:
             end_ns=end_ns + shift_ns,
             phase=self._phase,
         )
+        report = privacy.redact_stages(report, names)
         if self._end_ns is not None and recording.live:
             # The run goes on around this profiler; its own part of it is whole.
             return replace(report, run=replace(report.run, complete=True))
         return report
+
+    def _nameless(self, recording: Recording) -> tuple[Recording, Redactor | None]:
+        """As it is to be shown, and the names that it uses if they are not the true ones."""
+        if not self._redact:
+            return recording, None
+        names = privacy.active() if self._session is None else self._session.names
+        return privacy.redact(recording) if names is None else (recording, names)
 
     def _place(self, recording: Recording) -> str | None:
         """The zone of this profiler; None where the recording keeps it with its factor."""
@@ -227,6 +239,7 @@ class Profiler:
             assert self._out is not None
             folder = Path(os.path.abspath(self._out))
             if runfolder.surrounding() is None:
+                self._check_shared(folder)
                 runfolder.share(folder)
             run = runfolder.settle(runfolder.Surrounding(folder, self._phase))
             if run.folder != folder:
@@ -236,6 +249,14 @@ class Profiler:
         self._log = stagelog.enter()
         if self._log is not None:
             self._log.sample(self._make_look(), self._sampling)
+
+    def _check_shared(self, folder: Path) -> None:
+        """Refuse what each process could only do for itself."""
+        if self._redact and privacy.active() is None:
+            raise UsageError(
+                f"processes that share {folder.name} have no pseudonyms in common: start them by "
+                "`pyprof run --redact`, or give --redact to `pyprof report`"
+            )
 
     def _join_session(self) -> None:
         self._session, first = _share(self._make_session)
@@ -277,6 +298,7 @@ class Profiler:
             party=Party(os.getpid()),
             fallback_dir=self._fallback_dir,
             keep_raw_s=self._keep_raw_s,
+            redact=self._redact,
         )
 
 

@@ -92,10 +92,12 @@ class Recording:
 
     def frames(self) -> Iterator[bytes]:
         """Frames of all channels, sealed ones first; of a long recording very many."""
-        for frame in self.shelf.frames(self.blocks):
-            if frame is not None:
-                yield frame
+        yield from self.sealed()
         yield from self.tail
+
+    def sealed(self) -> Iterator[bytes]:
+        """Frames of the blocks that can be read."""
+        return (frame for frame in self.shelf.frames(self.blocks) if frame is not None)
 
     def shift_ns(self, process: int) -> int:
         """What makes a process' times those of the sampling one (another time namespace)."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Generic, TypeVar
 
 from pyprof import _native
-from pyprof.energy import Source
+from pyprof.energy import DOMAINS, EVENTS, METHODS, QUALITIES, SCOPES, Source
 from pyprof.errors import brief
 from pyprof.layout import (
     CHANNEL_FIELDS,
@@ -31,7 +31,13 @@ _MOST_DATA = 64 << 20
 _MOST_MISSES = 20_000
 _MOST_META = 1 << 20
 
+#: Of joules, watts, seconds and counts; far more than anything has.
+_MOST = 1e18
+#: The domain of channels that only say who used a device.
+_USE = "use"
+
 _Row = TypeVar("_Row")
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +159,41 @@ def check_crc(row: Sequence[Any]) -> None:
         raise ValueError("checksum")
 
 
-_CHANNEL_TYPES: dict[str, type] = {
-    **dict.fromkeys(("counted", "range", "window_ns", "period_ns"), int),
-    **dict.fromkeys(("unit", "limit_w", "tolerance", "low_ratio", "high_ratio"), float),
+def _within(value: Any, kind: type[_Number], least: float, most: float) -> _Number:
+    """A number that something honest can have: no infinity comes of it."""
+    number = _expect(value, kind)
+    if not least <= number <= most:
+        raise ValueError(f"{number} is not between {least} and {most}")
+    return number
+
+
+def _within_or_none(value: Any, least: float, most: float) -> float | None:
+    return None if value is None else _within(value, float, least, most)
+
+
+def _one_of(value: Any, words: Collection[str]) -> str:
+    if value not in words:
+        raise ValueError(f"{value!r} is none of {', '.join(words)}")
+    return str(value)
+
+
+#: Kind, least and most of a channel's numbers.
+_CHANNEL_NUMBERS: Mapping[str, tuple[type, float, float]] = {
+    "counted": (int, 0, 1),
+    "unit": (float, 1e-15, 1e9),
+    "range": (int, -(1 << 63), 1 << 63),
+    "limit_w": (float, 0.0, 1e12),
+    "tolerance": (float, 0.0, 1e3),
+    "low_ratio": (float, 0.0, 1e3),
+    "high_ratio": (float, 0.0, 1e3),
+    "window_ns": (int, -1, 1 << 60),
+    "period_ns": (int, 0, 1 << 60),
+}
+_CHANNEL_WORDS: Mapping[str, Collection[str]] = {
+    "domain": DOMAINS,
+    "quality": QUALITIES,
+    "method": METHODS,
+    "scope": SCOPES,
 }
 
 
@@ -166,12 +204,13 @@ def pair(row: Sequence[Any]) -> tuple[str, str]:
 
 def stat(row: Sequence[Any]) -> tuple[str, float]:
     """Name and number."""
-    return _text(row[0]), float(_expect(row[1], float))
+    return _text(row[0]), _within(row[1], float, 0.0, _MOST)
 
 
 def process(row: Sequence[Any]) -> Process:
     """A process."""
     given: dict[str, Any] = dict(zip(PROCESS_COLUMNS, row, strict=True))
+    signal = _whole_or_none(given["signal"])
     return Process(
         id=_expect(given["id"], int),
         role=_text(given["role"]),
@@ -188,8 +227,8 @@ def process(row: Sequence[Any]) -> Process:
         offset_ns=_expect(given["offset_ns"], int),
         start_ns=_whole_or_none(given["start_ns"]),
         end_ns=_whole_or_none(given["end_ns"]),
-        exit_status=_whole_or_none(given["exit_status"]),
-        signal=_whole_or_none(given["signal"]),
+        exit_status=None if signal is not None else _whole_or_none(given["exit_status"]),
+        signal=signal,
         complete=bool(given["complete"]),
     )
 
@@ -203,9 +242,14 @@ def source(row: Sequence[Any]) -> Source:
 def channel(row: Sequence[Any]) -> tuple[int, _native.Channel]:
     """Index and channel."""
     given = dict(zip(CHANNEL_FIELDS, row[2:], strict=True))
+    words = {} if given["domain"] == _USE else _CHANNEL_WORDS
     for name, value in given.items():
-        if not (name == "tolerance" and value is None):
-            _expect(value, _CHANNEL_TYPES.get(name, str))
+        if name not in _CHANNEL_NUMBERS:
+            _expect(value, str)
+        elif not (name == "tolerance" and value is None):
+            _within(value, *_CHANNEL_NUMBERS[name])
+        if name in words:
+            _one_of(value, words[name])
     return _expect(row[0], int), channel_of(row[2:])
 
 
@@ -229,11 +273,11 @@ def rollup(row: Sequence[Any]) -> Rollup:
         _expect(channel, int),
         _expect(grain_s, int),
         _expect(start_ns, int),
-        None if energy_j is None else _expect(energy_j, float),
-        None if peak_w is None else _expect(peak_w, float),
-        _expect(covered_s, float),
-        _expect(lost_j, float),
-        _expect(variance_j2, float),
+        _within_or_none(energy_j, 0.0, _MOST),
+        _within_or_none(peak_w, 0.0, _MOST),
+        _within(covered_s, float, 0.0, _MOST),
+        _within(lost_j, float, 0.0, _MOST),
+        _within(variance_j2, float, 0.0, _MOST**2),
     )
 
 
@@ -252,7 +296,11 @@ def incident(row: Sequence[Any]) -> Incident:
     """An event or a finding."""
     _, t_ns, kind, channel, count, text = row
     return Incident(
-        _expect(t_ns, int), _text(kind), _expect(channel, int), _expect(count, int), _text(text)
+        _expect(t_ns, int),
+        _one_of(kind, EVENTS),
+        _expect(channel, int),
+        _within(count, int, 0, _MOST),
+        _text(text),
     )
 
 

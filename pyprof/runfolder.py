@@ -25,13 +25,7 @@ from pyprof.layout import (
     process_row,
     sealed,
 )
-from pyprof.loading import (
-    FOLDER_SUFFIX,
-    NODE_FILE,
-    STAGES_PREFIX,
-    load_file,
-    opened,
-)
+from pyprof.loading import FOLDER_SUFFIX, NODE_FILE, STAGES_PREFIX, opened
 from pyprof.recording import Recording
 from pyprof.store import insert_identity, insert_incidents
 from pyprof.tally import KEY, Tally
@@ -166,25 +160,26 @@ def fold(
     return out
 
 
-def complete_file(named: Path) -> Path | None:
-    """Add to a recording what the agent that it draws on has published since; None: nothing."""
-    if not named.is_file() or not os.access(named, os.W_OK) or not _may_change(named.parent):
-        return None
-    if named.stat().st_size > _MOST_REWRITTEN_BYTES:
-        return None
-    recording = load_file(named)
+def complete(recording: Recording) -> Recording | None:
+    """A recording with what its agent has published since; None where that is nothing."""
     if AGENT_KEY not in recording.meta:
         return None
-    from pyprof.segments import complete
+    from pyprof.segments import complete as completed
 
-    completed = complete(recording, this_process(STAGES, "training", None))
-    if completed is None:
-        return None
+    return completed(recording, this_process(STAGES, "training", None))
+
+
+def keep(recording: Recording, named: Path) -> bool:
+    """Write a completed recording in the place of its file; False where that can't be changed."""
+    if named.is_symlink() or not named.is_file() or named.stat().st_size > _MOST_REWRITTEN_BYTES:
+        return False
+    if not (os.access(named, os.W_OK) and _may_change(named.parent)):
+        return False
     try:
-        os.close(container.create(named, lambda target: fill(target, completed), overwrite=True))
+        os.close(container.create(named, lambda new: fill(new, recording), overwrite=True))
     except (OSError, sqlite3.Error) as error:
         raise RecordingError(f"{named} can't be written ({error})") from None
-    return named
+    return True
 
 
 def fold_remains(named: Path) -> Path | None:

@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import sqlite3
+import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
@@ -96,10 +97,16 @@ def recover(file: Path, out: Path, *, overwrite: bool = False) -> Salvage:
 @contextlib.contextmanager
 def _bytes_of(file: Path) -> Iterator[mmap.mmap]:
     try:
-        with open(file, "rb") as opened:
-            if os.fstat(opened.fileno()).st_size == 0:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise RecordingError(f"{file} is not a file: there is nothing to recover")
+            if found.st_size == 0:
                 raise RecordingError(f"{file} is empty: there is nothing to recover")
-            data = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+            data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
         raise RecordingError(f"{file} can't be read: {brief(error)}") from None
     with data:

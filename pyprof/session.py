@@ -63,6 +63,7 @@ class Session:
         party: Party | None = None,
         fallback_dir: Path | None = None,
         keep_raw_s: float | None = None,
+        redact: bool = False,
     ) -> None:
         """``folder``: the run of a command; stages come from its processes, not from this one.
 
@@ -72,8 +73,10 @@ class Session:
         ``baseline`` names the machine's baseline (:func:`pyprof.baseline.choose`); ``party`` says
         whose share in its devices is wanted.
         ``fallback_dir``: where the recording goes on if its own place fails. ``keep_raw_s``:
-        older readings are given up for their roll-ups.
+        older readings are given up for their roll-ups. ``redact``: what is written names nobody.
         """
+        #: What it writes with; None: as things are.
+        self.names = privacy.active() or (privacy.fresh() if redact else None)
         self._fallback_dir = None if fallback_dir is None else Path(os.path.abspath(fallback_dir))
         self._keep_raw_ns = keep_raw_ns(keep_raw_s)
         self._look = look
@@ -337,7 +340,7 @@ class Session:
 
     def _head(self) -> Head:
         assert self._machine is not None
-        process = runfolder.new_process(SAMPLER, self.phase, self._command, self._argv)
+        process = runfolder.this_process(SAMPLER, self.phase, self._command, self._argv)
         meta = {
             "run_id": os.urandom(16).hex(),
             "pyprof_version": pyprof.__version__,
@@ -366,8 +369,7 @@ class Session:
             sampled=len(self._machine.channels) + len(self._machine.borrowed),
             incidents=notes,
         )
-        names = privacy.active()
-        return head if names is None else names.head(head)
+        return head if self.names is None else self.names.head(head)
 
     def _end_early(self) -> None:
         assert self._writer is not None
@@ -397,9 +399,8 @@ class Session:
         clocks = host.anchor()
         batch.incidents = [*batch.incidents, *self._suspended(clocks), *sync.take_notes(now_ns)]
         self._keep_anchor(clocks)
-        names = privacy.active()
-        if names is not None:
-            batch.incidents = names.incidents(batch.incidents)
+        if self.names is not None:
+            batch.incidents = self.names.incidents(batch.incidents)
         return batch
 
     def _borrow(self, feed: Feed, batch: Batch) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pyprof.energy import DOMAINS
 from pyprof.errors import PyprofError, UsageError
 
 # The parser of newer Pythons, and its back-port for 3.10.
@@ -19,7 +20,6 @@ _PARSER = "tomllib" if sys.version_info >= (3, 11) else "tomli"
 _NS_PER_S = 1_000_000_000
 _LONGEST_S = 1e9
 _MOST_WATTS = 1e9
-_DOMAINS = ("gpu", "package", "core", "uncore", "dram", "psys", "module", "host", "other")
 # Counters are 64 bits wide, and the native sensor keeps two of them free.
 _MOST_COUNTS = 2**62
 
@@ -112,7 +112,7 @@ def _signal(section: _Section, folder: str) -> Signal:
     segments = tuple(shape.build(section, folder))
     signal = Signal(
         id=id_,
-        domain=section.choice("domain", _DOMAINS, _domain_of(id_)),
+        domain=section.choice("domain", DOMAINS, _domain_of(id_)),
         device=section.text("device", f"simulated {id_}"),
         segments=segments,
         repeat=section.flag("repeat", shape.repeats),
@@ -127,7 +127,7 @@ def _signal(section: _Section, folder: str) -> Signal:
 def _domain_of(id_: str) -> str | None:
     """The domain that an id of the usual form tells, as gpu0 and package-1 do."""
     stem = id_.rpartition("/")[2].rstrip("0123456789").rstrip("-")
-    return stem if stem in _DOMAINS else None
+    return stem if stem in DOMAINS else None
 
 
 def _sensor(section: _Section) -> Sensor:

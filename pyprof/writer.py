@@ -1,4 +1,4 @@
-"""The one thread that writes a recording, twice a second."""
+"""The one thread that writes a recording: soon after its beginning, then twice a second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from pyprof.host import NS_PER_S
 from pyprof.notice import say
 from pyprof.store import Batch, Store
 
+#: Between two commits. A young recording is committed whenever it has doubled its age, from the
+#: first of these on, so that a kill never takes more than half of what was measured.
 PERIOD_S = 0.5
+_FIRST_PERIOD_S = 0.05
 #: Samples that a locked file keeps waiting; beyond it they stay with the sampler, which thins.
 _MOST_PENDING_BYTES = 16 << 20
 _DISK_PATIENCE_S = 2.0
@@ -118,11 +121,12 @@ class Writer:
             if self._unawaited:
                 self._complain(str(self._failure))
             return
-        next_s = time.monotonic()
+        begun_s = time.monotonic()
         ending = False
         while not ending:
-            next_s = max(next_s + PERIOD_S, time.monotonic())
-            jobs, ending = self._await_turn(next_s)
+            now_s = time.monotonic()
+            pause_s = min(max(now_s - begun_s, _FIRST_PERIOD_S), PERIOD_S)
+            jobs, ending = self._await_turn(now_s + pause_s)
             with self._no_escape():
                 self._tick()
             for job, done in jobs:

@@ -51,10 +51,11 @@ class Pacer {
   bool plain() const { return mode_ == Mode::kFixed && !idle_ && relock_ns_ == 0; }
   bool learning() const { return changes_ < plain_after_; }  // from each change
   int64_t dated(int64_t read_ns, int64_t last_old_ns) const {
-    // Faster than it is read: the value is on average half an update old. Else the change lies
-    // anywhere between the two reads.
+    // Faster than it is read: the value is on average half an update old, and one too fast for its
+    // period to be found changed within each two reads. Else the change lies anywhere between.
     const int64_t bracket = read_ns - last_old_ns;
-    return read_ns - (period_ns_ > 0 ? std::min(period_ns_, bracket) : bracket) / 2;
+    const int64_t unknown = pace_.interval_ns > 0 ? bracket : pace_.acquire_ns;
+    return read_ns - std::min(period_ns_ > 0 ? period_ns_ : unknown, bracket) / 2;
   }
   Plan on_grid(int64_t now_ns) {
     grid_ns_ += step_grid_ns_;

@@ -26,7 +26,7 @@ constexpr int64_t kUsualHz = 10;
 class StampedFile {
  public:
   explicit StampedFile(const std::string& path)
-      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), error_(fd_ < 0 ? errno : 0) {}
+      : fd_(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)), error_(fd_ < 0 ? errno : 0) {}
   ~StampedFile() {
     if (fd_ >= 0) ::close(fd_);
   }

@@ -41,7 +41,8 @@ NumberFile::~NumberFile() {
 
 int NumberFile::open() noexcept {
   if (fd_ >= 0) ::close(fd_);
-  fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  // A pipe in a file's place must not be waited for.
+  fd_ = ::open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (fd_ < 0) return errno;
   return read_number(last_);
 }
@@ -92,7 +93,7 @@ void NumberFile::read(Sample& sample) noexcept {
 }
 
 std::optional<std::string> read_line(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) return std::nullopt;
   char text[4096];
   const ssize_t got = ::read(fd, text, sizeof text);

@@ -29,7 +29,7 @@ constexpr size_t kMostMembers = 65536;
 
 // The whole of a small file; nothing if it can't be read.
 std::optional<std::string> read_small(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) return std::nullopt;
   std::string text;
   char part[4096];

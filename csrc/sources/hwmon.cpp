@@ -27,7 +27,8 @@ constexpr double kPlausibleOverLimit = 1.5;
 class Sleep {
  public:
   explicit Sleep(const std::string& device)
-      : fd_(::open((device + "/power/runtime_status").c_str(), O_RDONLY | O_CLOEXEC)) {}
+      : fd_(::open((device + "/power/runtime_status").c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)) {
+  }
   ~Sleep() {
     if (fd_ >= 0) ::close(fd_);
   }

@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--stages must be at least 1, not {args.stages}")
     if args.json not in (None, "-") and os.path.realpath(args.json) == os.path.realpath(args.file):
         raise UsageError(f"{args.json} is the recording itself: give the JSON another name")
-    recording = _load(args.file)
+    recording, file = _load(args.file)
+    completed = _complete(recording)
+    recording = completed or recording
     scenario = options.scenario(args, recording)
     if args.baseline == NONE:
         recording = recording.without_baseline
@@ -69,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         from pyprof.export.json import report_json
 
         _write_json(args.json, report_json(report), args.force)
+    if completed is not None:
+        _keep(completed, file)
     return 0
 
 
@@ -84,11 +88,11 @@ def _report(
     return redact_stages(nameless.report(scenario=scenario, baseline=baseline), names)
 
 
-def _load(name: str) -> Recording:
-    """The recording; what a dead run left behind becomes the one file that it was to be."""
+def _load(name: str) -> tuple[Recording, Path]:
+    """The recording and its file; what a dead run left becomes the one file that it was to be."""
     from pyprof.loading import FOLDER_SUFFIX
     from pyprof.loading import load as load_recording
-    from pyprof.runfolder import complete_file, fold_remains
+    from pyprof.runfolder import fold_remains
 
     try:
         folded = fold_remains(Path(name))
@@ -99,15 +103,25 @@ def _load(name: str) -> Recording:
         say(f"the run of {folded} was cut short: what it left is now in that file")
     file = name.removesuffix(FOLDER_SUFFIX)
     chosen = file if not os.path.lexists(name) and os.path.isfile(file) else name
-    recording = load_recording(chosen)  # what can't be read is refused here, and once
+    return load_recording(chosen), Path(chosen)
+
+
+def _complete(recording: Recording) -> Recording | None:
+    """The recording with what its agent has published since the end, if that is anything."""
+    from pyprof.runfolder import complete
+
+    return complete(recording)
+
+
+def _keep(completed: Recording, file: Path) -> None:
+    """What the agent has published since the end goes into the file, if that can be changed."""
+    from pyprof.runfolder import keep
+
     try:
-        if complete_file(Path(chosen)) is None:
-            return recording
+        if keep(completed, file):
+            say(f"what the agent has published since the end is now in {file} as well")
     except PyprofError as error:
         say(str(error))
-        return recording
-    say(f"what the agent has published since the end is now in {chosen} as well")
-    return load_recording(chosen)
 
 
 def _baseline(name: str | None, recording: Recording) -> Baseline | None:

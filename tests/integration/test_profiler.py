@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from profiler_script import TOTAL_W, run_script, write_signals
 
 import pyprof
+from pyprof import host
 from pyprof.errors import PyprofError, UnknownZoneError, UsageError
 from pyprof.profiler import Profiler
 
@@ -65,6 +67,32 @@ def test_no_file_without_out(signals: str, tmp_path: Path) -> None:
         time.sleep(0.1)
     assert prof.report().energy_j is not None
     assert [path.name for path in tmp_path.iterdir()] == ["signals.toml"]
+
+
+def test_a_profiler_that_names_nobody(signals: str, tmp_path: Path) -> None:
+    out = tmp_path / "run.pyprof"
+    names = [each for each in (socket.gethostname(), host.boot_id(), host.machine_id()) if each]
+    with pyprof.Profiler(out=out, simulate=signals, redact=True) as prof:
+        with prof.stage(f"on {socket.gethostname()}"):
+            pass
+        early = prof.report()
+    # A short name of a host may stand in a word by chance.
+    raw = out.read_bytes().decode("latin-1")
+    assert [each for each in names if len(each) > 8 and each in raw] == []
+    for report in (early, prof.report()):
+        assert report.run.host == pyprof.load(out).process.host
+        assert report.run.host.startswith("host-")
+        assert f"on {report.run.host}" in report.stages
+    assert pyprof.load(out).defects == ()
+    # Another profiler of this process names things as they are.
+    with pyprof.Profiler(simulate=signals) as plain:
+        beside = pyprof.Profiler(redact=True)
+        with beside:
+            pass
+    assert plain.report().run.host == socket.gethostname()
+    assert beside.report().run.host == "host-1"
+    with pytest.raises(UsageError, match="pseudonyms in common"):
+        pyprof.Profiler(out=tmp_path / "run.pyprof.d", redact=True).start()
 
 
 def test_live_file_is_loaded_without_a_second_open(signals: str, tmp_path: Path) -> None:

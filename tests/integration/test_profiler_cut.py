@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 from profiler_script import TOTAL_W, start_script, write_signals
+from soak.simulated import head_of
 
 import pyprof
 from pyprof.errors import RecordingError
+from pyprof.store import Batch, Store
+from pyprof.writer import Writer
 
 KILLED = """
 import sys, threading, time
@@ -33,7 +36,10 @@ BUSY = KILLED.replace("        time.sleep(0.01)", "        prof._session.flush()
 @pytest.mark.parametrize("script", [KILLED, BUSY], ids=["paced", "busy"])
 def test_killed_at_random_instants(tmp_path: Path, script: str) -> None:
     chance = random.Random(20260)
-    for number in range(10):
+    # A life of less than the half second between two commits is recorded as well.
+    lives_s = (0.4, 0.4, *(chance.uniform(0.0, 1.5) for _ in range(8)))
+    short_s = []
+    for number, life_s in enumerate(lives_s):
         folder = tmp_path / str(number)
         folder.mkdir()
         write_signals(folder)
@@ -41,7 +47,7 @@ def test_killed_at_random_instants(tmp_path: Path, script: str) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         began = time.monotonic()
-        time.sleep(chance.uniform(0.0, 1.5))
+        time.sleep(life_s)
         lived_s = time.monotonic() - began
         process.kill()
         process.communicate()
@@ -52,8 +58,33 @@ def test_killed_at_random_instants(tmp_path: Path, script: str) -> None:
         report = recording.report()
         assert not report.run.complete
         assert report.run.duration_s > lived_s - 1.0
+        if lived_s < 0.5:
+            short_s.append(report.run.duration_s)
         if report.run.duration_s > 0.3:
             assert report.energy_j == pytest.approx(TOTAL_W * report.run.duration_s, rel=0.05)
+    assert max(short_s) > 0.05
+
+
+def test_a_flush_does_not_put_off_the_commits_after_it() -> None:
+    collected: list[float] = []
+
+    def collect() -> Batch:
+        collected.append(time.monotonic())
+        return Batch(0)
+
+    writer = Writer(lambda: Store(None, head_of([])), collect)
+    writer.start()
+    try:
+        for _ in range(40):
+            assert writer.flush()
+        flushed = len(collected)
+        until = time.monotonic() + 10
+        while len(collected) == flushed:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    finally:
+        writer.post(lambda made: made.close())
+        writer.stop()
 
 
 def test_a_commit_cut_in_two_is_undone_without_changing_the_file(tmp_path: Path) -> None:

@@ -54,6 +54,15 @@ def opened(tree: Path, *, model: bool = True, proc: str = "/proc") -> Machine:
     return open_machine(look)
 
 
+def test_a_pipe_in_a_counters_place_is_not_waited_for(tmp_path: Path) -> None:
+    tree = laid(tmp_path, {"intel-rapl:0": SOCKETS["intel-rapl:0"]})
+    for name in ("energy_uj", "max_energy_range_uj"):
+        file = tree / "class/powercap/intel-rapl:0" / name
+        file.unlink()
+        os.mkfifo(file)
+    assert find(tree).channels == []
+
+
 # -- which zones count -----------------------------------------------------------------------------
 
 

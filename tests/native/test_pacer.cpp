@@ -233,6 +233,25 @@ void check_fast_sensor() {
   CHECK(pacer.interval_ns() == 10 * kNsPerMs);
 }
 
+// Too fast for the first reads to tell its period, and then read seldom: what each read finds is
+// new, not as old as the half of what lies between two reads.
+void check_too_fast_to_tell() {
+  Pacer pacer(pace_of(Lane::kFiles, SamplerOptions{}));
+  int64_t now = 0, before = 0;
+  Plan plan = pacer.start(now);
+  while (pacer.mode() == Pacer::Mode::kAcquire) {
+    before = now;
+    now = plan.deadline_ns;
+    plan = pacer.next(now, now, true, before);
+  }
+  CHECK(pacer.mode() == Pacer::Mode::kFixed);
+  CHECK(pacer.period_ns() == 0);
+  const int64_t later = plan.deadline_ns;
+  CHECK(later - now > 50 * kNsPerMs);
+  pacer.next(later, later, true, now);
+  CHECK(later - pacer.changed_at_ns() <= kNsPerMs);
+}
+
 }  // namespace
 
 int main() {
@@ -244,5 +263,6 @@ int main() {
   check_irregular();
   check_blind_grid();
   check_fast_sensor();
+  check_too_fast_to_tell();
   return check::result();
 }

@@ -14,6 +14,7 @@ import pytest
 import pyprof
 from pyprof.errors import NewerSchemaError, PyprofError, RecordingError
 from pyprof.layout import APPLICATION_ID
+from pyprof.salvage import recover
 
 SIGNAL = """
 [[channel]]
@@ -69,6 +70,8 @@ def test_other_content(tmp_path: Path, content: bytes) -> None:
 def test_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "is not a file" in refusal(tmp_path / "pipe")
+    with pytest.raises(RecordingError, match="is not a file"):
+        recover(tmp_path / "pipe", tmp_path / "new.pyprof")
 
 
 def test_other_database(tmp_path: Path) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from soak.simulated import START_NS, S, Sensor, mark_frame, node, record, stages
+from soak.simulated import START_NS, S, Sensor, head_of, mark_frame, node, record, stages
 
 import pyprof
 from pyprof import reading, selection
 from pyprof.energy import EnergyReport
+from pyprof.joining import load_folder
 from pyprof.layout import PAGE_BYTES
+from pyprof.recording import Recording
+from pyprof.runfolder import fold
 from pyprof.salvage import recover
 from pyprof.shelf import FileShelf
+from pyprof.store import Batch, Store
 
 HOURS = 5
 EVENTS = ("wrap", "gap", "reset")
@@ -166,3 +171,49 @@ def test_a_counter_that_rests_loses_nothing(
     marks = [(START_NS + 9000 * S, mark_frame(0, START_NS + 3000 * S, START_NS + 9000 * S))]
     record(out, sensors, 4 * 3600, commit_s=20.0, marks=marks)
     check_same(planned(out, monkeypatch), pyprof.load(out).report())
+
+
+def test_readings_given_up_before_another_took_over_stay_exact(tmp_path: Path) -> None:
+    truth = taken_over(tmp_path / "whole.pyprof.d", None).report()
+    folder = tmp_path / "run.pyprof.d"
+    joined = taken_over(folder, 1800)
+    assert joined.thinned
+    report = joined.report()
+    assert report.energy_j == pytest.approx(truth.energy_j, rel=1e-9)
+    for id, channel in report.channels.items():
+        assert channel.energy_j == pytest.approx(truth.channels[id].energy_j, rel=1e-9)
+        assert channel.coverage == pytest.approx(truth.channels[id].coverage, abs=1e-4)
+    # The one file that is made of them says the same.
+    folded = pyprof.load(fold(folder, tmp_path / "run.pyprof"))
+    assert folded.defects == ()
+    assert folded.thinned == joined.thinned
+    check_same(folded.report(), report)
+
+
+def taken_over(folder: Path, keep_raw_s: float | None) -> Recording:
+    """A process samples for two hours and is killed, another one does so for two more."""
+    folder.mkdir()
+    sensors = node(gpus=1, sockets=1)
+    marks = list(stages(6, START_NS + 611 * S, 2410 * S))
+    out = folder / "node.pyprof"
+    record(
+        out, sensors, 7200, commit_s=20.0, keep_raw_s=keep_raw_s, finish=False, marks=marks
+    ).close()
+    succeed(folder / "node-2-1.pyprof", sensors, 7200, 2 * 7200)
+    return load_folder(folder)
+
+
+def succeed(path: Path, sensors: list[Sensor], from_s: int, to_s: int) -> None:
+    """Another process samples on, and ends in good order."""
+    start_ns = START_NS + from_s * S
+    head = head_of(sensors)
+    process = replace(head.process, pid=4243, start_ns=start_ns)
+    store = Store(path, replace(head, process=process, incidents=(), meta={"run_id": "1" * 32}))
+    store.begin(start_ns)
+    first = [sensor.begin_anew(i, start_ns) for i, sensor in enumerate(sensors)]
+    assert store.commit(Batch(start_ns, frames=b"".join(first)))
+    for now_ns in range(start_ns + 20 * S, START_NS + to_s * S + 1, 20 * S):
+        frames = b"".join(sensor.frame(i, now_ns) for i, sensor in enumerate(sensors))
+        assert store.commit(Batch(now_ns, frames=frames))
+    store.finish(START_NS + to_s * S, 0, None)
+    store.close()

@@ -8,6 +8,7 @@ Bytes of frames, marks and rows are changed and sealed again, so that they get p
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import resource
 import shutil
@@ -18,15 +19,22 @@ import tempfile
 import time
 from pathlib import Path
 
+import jsonschema
+
 import pyprof
 from pyprof import _native
+from pyprof.energy import EnergyReport
 from pyprof.errors import PyprofError
+from pyprof.export.json import load_schema, report_json
+from pyprof.export.text import render
 from pyprof.layout import BLOCK_MAGIC, IDENTITY_MAGIC, STAGES_MAGIC, envelop, pack, row_crc
+from pyprof.privacy import redact
 from pyprof.salvage import recover
 from soak.damage import check_sentence
 from soak.simulated import START_NS, S, mark_frame, node, record, stages
 
 _LIMIT_S = 1.0
+_SCHEMA = jsonschema.Draft202012Validator(load_schema())
 _INTERESTING = (0, 1, 2, 63, 127, 128, 255, 256, 4095, 4096, 65535, 2**31 - 1, 2**32 - 1)
 _VALUES = (
     None,
@@ -167,6 +175,16 @@ def _change_cell(connection: sqlite3.Connection, chance: random.Random) -> None:
         return
 
 
+def check_shown(report: EnergyReport, path: Path) -> None:
+    """What hostile rows say stands in a document of our schema, and in a text."""
+    _SCHEMA.validate(json.loads(report_json(report)))
+    render(report, colour=False, width=80)
+    try:
+        redact(pyprof.load(path))[0].report(zone="FR")
+    except PyprofError as error:
+        check_sentence(error)
+
+
 def run(seconds: float, seed: int) -> tuple[int, int]:
     """For so many seconds of CPU; how many pieces and recordings that were."""
     chance = random.Random(seed)
@@ -188,11 +206,14 @@ def run(seconds: float, seed: int) -> tuple[int, int]:
             fuzz_rows(path, frame, marks, chance)
             began_s = time.process_time()
             try:
-                pyprof.load(path).report()
+                report = pyprof.load(path).report()
             except PyprofError as error:
                 check_sentence(error)
+                report = None
             spent_s = time.process_time() - began_s
             assert spent_s < _LIMIT_S, f"a report took {spent_s:.2f} s"
+            if report is not None:
+                check_shown(report, path)
             if recordings % 5 == 0:
                 try:
                     recover(path, path.with_name("new.pyprof"), overwrite=True)

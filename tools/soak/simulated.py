@@ -84,6 +84,12 @@ class Sensor:
         self.read_ns = int(new[-1])
         return self._make(index, old.tolist(), new.tolist(), update_ns.tolist(), raw.tolist(), 0)
 
+    def begin_anew(self, index: int, now_ns: int) -> bytes:
+        """The first reading of another process, which goes on from here."""
+        self.seq, self.read_ns = 0, now_ns
+        counts = self.counts % self.range if self.range else self.counts
+        return self._make(index, [now_ns], [now_ns], [now_ns], [counts], 1)
+
     def _count(self, count: int) -> np.ndarray:
         """The counter after each of the next updates: levels of power, with noise on them."""
         chance = self.chance
