@@ -517,17 +517,16 @@ void Crew::close() {
 int64_t Crew::watch(const std::shared_ptr<Crew>& self, int64_t now_ns) {
   const std::lock_guard lock(mutex_);
   if (lanes_.size() < 2 || closed_) return kNever;
-  int64_t shortest = kWatchMostNs;
+  const bool blind = options_.interval_ns > 0;
+  int64_t wait = blind ? options_.interval_ns * kWatchIntervals : kWatchMostNs;
   for (size_t i = 1, count = lanes_.size(); i < count; ++i) {
     if (auto heir = lanes_[i]->leave_hung(now_ns, kHangNs)) {
       heir->start(self, true);
       lanes_.push_back(std::move(heir));
     }
-    shortest = std::min(shortest, lanes_[i]->shortest_ns());
+    if (!blind) wait = std::min(wait, lanes_[i]->shortest_ns());
   }
-  const int64_t interval = options_.interval_ns * kWatchIntervals;
-  shortest = std::max({shortest, interval, kWatchLeastNs});
-  return now_ns + std::min(shortest, kWatchMostNs);
+  return now_ns + std::clamp(wait, kWatchLeastNs, kWatchMostNs);
 }
 
 }  // namespace pyprof
