@@ -268,7 +268,7 @@ bool Slot::can_burst() const {
 
 Plan Slot::end_burst(int64_t now_ns, int64_t period_ns, int64_t spread_ns) {
   pacer_ = Pacer(pace_);
-  plain_ = false;  // the burst's own pacer may have come to rest
+  gap_ns_ = kNotPlain;  // the burst's own pacer may have come to rest
   if (period_ns > 0) pacer_.set_fast_period(period_ns, spread_ns);
   return pacer_.start(now_ns);
 }
