@@ -30,7 +30,6 @@ constexpr int64_t kBurstNs = 8 * kNsPerMs;
 constexpr int64_t kLongestBurstNs = 4 * kBurstNs;  // where the thread was away meanwhile
 constexpr size_t kMostBurst = 64;
 constexpr int64_t kHangNs = 10 * kNsPerMs;  // no driver's call takes so long in good health
-constexpr int64_t kUndatedNs = kNsPerS;     // a value from within so long a call has no date
 constexpr int64_t kWatchLeastNs = 20 * kNsPerMs;
 constexpr int64_t kWatchMostNs = 100 * kNsPerMs;
 constexpr int64_t kWatchShareNs = 10 * kNsPerMs;
@@ -44,14 +43,21 @@ constexpr int kMostStride = 64;
 }  // namespace
 
 LaneThread::LaneThread(std::string name, const SamplerOptions& options)
-    : name_(std::move(name)), options_(options) {}
+    : name_(std::move(name)),
+      options_(options),
+      on_time_ns_(std::max(kOnTimeNs, options.interval_ns / 2)) {}
 
 // -- life, by others ------------------------------------------------------------------------------
 
+void LaneThread::add(std::unique_ptr<Slot> slot, Plan due) {
+  const std::string& source = slot->unit().channels().front().source;
+  entries_.push_back({due, slot.get(), &latencies_[source], false});
+  slots_.push_back(std::move(slot));
+}
+
 void LaneThread::start(std::shared_ptr<Crew> crew, bool guarded) {
   guarded_ = guarded;
-  due_.resize(slots_.size(), Plan{});
-  fresh_.resize(slots_.size());
+  for (Entry& entry : entries_) entry.watched = guarded && entry.slot->vendor();
   auto self = shared_from_this();  // a thread that hangs keeps what it uses alive
   thread_ = std::thread([self, crew] { self->run(crew); });
 }
@@ -121,21 +127,17 @@ std::shared_ptr<LaneThread> LaneThread::leave_hung(int64_t now_ns, int64_t limit
   if (!busy_since_ns_.compare_exchange_strong(since, kTaken)) return nullptr;
   auto heir = std::make_shared<LaneThread>(name_, options_);
   std::vector<std::unique_ptr<Slot>> hung;
-  for (uint32_t i = 0; i < slots_.size(); ++i) {
-    if (i == current_) {
+  const auto hung_at = static_cast<size_t>(current_ - entries_.data());
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (i == hung_at) {
       hung.push_back(std::move(slots_[i]));
-      continue;
+    } else {
+      heir->add(std::move(slots_[i]), entries_[i].due);
     }
-    // One that was read and not stored yet is stored by the heir's first turn.
-    const auto at = static_cast<uint32_t>(heir->slots_.size());
-    const auto end = fresh_.begin() + fresh_count_;
-    if (std::find(fresh_.begin(), end, i) != end) {
-      heir->fresh_.push_back(at);
-      ++heir->fresh_count_;
-    }
-    heir->due_.push_back(due_[i]);
-    heir->add(std::move(slots_[i]));
   }
+  // Those that were read in this turn and are not stored yet are stored by the heir, first of all.
+  heir->turn_ns_ = heir->next_ns_ = turn_ns_;
+  heir->left_ = hung_at;
   heir->first_turn_ = first_turn_;
   heir->stride_ = stride_;
   heir->marks_ = marks_;
@@ -145,22 +147,26 @@ std::shared_ptr<LaneThread> LaneThread::leave_hung(int64_t now_ns, int64_t limit
 
 void LaneThread::take_frames(std::vector<Frame>& out, std::vector<Progress>& progress) {
   // The watch may move units to another lane meanwhile, but they stay where they are in memory.
-  std::vector<std::pair<const ChannelState*, Pulse>> taken;
+  struct Taken {
+    const ChannelState* channel;
+    Pulse pulse;
+  };
+  std::vector<Taken> taken;
   taken.reserve(progress.size());  // before the lock: the sampling thread never waits for memory
   {
     const std::lock_guard lock(mutex_);
     for (const auto& slot : slots_) {
       for (ChannelState& channel : slot->channels()) {
         channel.buffer.turn();
-        taken.emplace_back(&channel, channel.buffer.pulse());
+        taken.push_back({&channel, slot->pulse(channel)});
       }
     }
   }
   for (const auto& [channel, pulse] : taken) {
     Progress& so_far = progress[channel->index];
-    const std::vector<Change>& changes = channel->buffer.taken();
+    const std::span<const Change> changes = channel->buffer.taken();
     if (changes.empty() && pulse.last_read_ns == so_far.read_ns) continue;
-    out.push_back({channel->index, so_far.sequence, pulse, changes});
+    out.push_back({channel->index, so_far.sequence, pulse, {changes.begin(), changes.end()}});
     so_far = {so_far.sequence + changes.size(), pulse.last_read_ns};
   }
 }
@@ -183,11 +189,13 @@ void LaneThread::add_stats(SamplerStats& stats) const {
   stats.wakes += wakes_;
   stats.reads += reads_;
   stats.late += late_;
+  for (const auto& [name, latencies] : latencies_) {
+    SourceStats& source = stats.sources[name];
+    source.reads += latencies.count();
+    source.latencies.merge(latencies);
+  }
   for (const auto& slot : slots_) {
-    SourceStats& source = stats.sources[slot->unit().channels().front().source];
-    source.reads += slot->latencies().count();
-    source.failed_reads += slot->failed();
-    source.latencies.merge(slot->latencies());
+    stats.sources[slot->unit().channels().front().source].failed_reads += slot->failed();
     stats.failed_reads += slot->failed();
     // A gauge may repeat its value; a counter moves with every update.
     if (slot->channels()[0].kind == Kind::kCounter) stats.unseen += slot->pacer().unseen();
@@ -239,7 +247,8 @@ void LaneThread::run(const std::shared_ptr<Crew>& crew) {
   if (first_turn_) {
     first_reads();
   } else {
-    store(monotonic_ns());
+    store(left_, kNever);
+    plan();
   }
   while (true) {
     int64_t now = monotonic_ns();
@@ -268,7 +277,6 @@ void LaneThread::first_reads() {
     for (const auto& slot : slots_) slot->start(now);  // one grid for all
   }
   marks_ = marks_made();
-  fresh_count_ = 0;
   if (!turn(now)) come_back();
   if (!guarded_ && options_.interval_ns == 0) burst();
   {
@@ -295,67 +303,83 @@ bool LaneThread::turn(int64_t now_ns) {
     marks_ = marks;
     attend(now_ns, false);
   }
+  turn_ns_ = now_ns;
   int64_t before = now_ns;
-  const Plan* const due = due_.data();
-  const auto count = static_cast<uint32_t>(due_.size());
-  for (uint32_t i = 0; i < count; ++i) {
-    if (due[i].ready_ns > now_ns) continue;
-    Slot& slot = *slots_[i];
-    if (guarded_ && slot.vendor()) {
-      current_ = i;
+  int64_t next = kNever;
+  for (const Entry& entry : entries_) {
+    if (entry.due.ready_ns > now_ns) {
+      next = std::min(next, entry.due.deadline_ns);
+      continue;
+    }
+    Slot& slot = *entry.slot;
+    if (entry.watched) {
+      current_ = &entry;
       busy_since_ns_.store(before, std::memory_order_release);
       slot.read(before);
-      const int64_t after = monotonic_ns();
-      slot.read_until(after);
-      if (!busy_since_ns_.compare_exchange_strong(before, 0)) return false;
-      before = after;
+      before = monotonic_ns();
+      slot.read_until(before);
+      if (busy_since_ns_.exchange(0) == kTaken) return false;
     } else {
       slot.read(before);
       before = monotonic_ns();
       slot.read_until(before);
     }
-    fresh_[fresh_count_++] = i;
   }
-  store(now_ns);
+  store(entries_.size(), next);
   return true;
 }
 
-void LaneThread::store(int64_t now_ns) {
+// What was ready among the first `count` has been read; the deadline of the others is `next_ns`.
+void LaneThread::store(size_t count, int64_t next_ns) {
   const std::lock_guard lock(mutex_);
   wakes_ += woke_;
   woke_ = 0;
-  reads_ += fresh_count_;
-  for (uint32_t k = 0; k < fresh_count_; ++k) {
-    const uint32_t i = fresh_[k];
-    Slot& slot = *slots_[i];
-    const int64_t late = now_ns - due_[i].deadline_ns;
-    if (late > kOnTimeNs && !first_turn_ && late > slot.pacer().interval_ns() / 2) ++late_;
-    due_[i] = slot.took_ns() > kUndatedNs ? slot.discard(log_) : slot.store(log_);
+  if (turn_ns_ - next_ns_ > on_time_ns_) count_late();
+  const int64_t turn_ns = turn_ns_;
+  uint64_t reads = 0;
+  for (Entry& entry : std::span(entries_.data(), count)) {
+    if (entry.due.ready_ns > turn_ns) continue;
+    Slot& slot = *entry.slot;
+    entry.latencies->add(slot.took_ns());
+    const Plan due = slot.store(log_);
+    entry.due.ready_ns = due.ready_ns;
+    entry.due.deadline_ns = due.deadline_ns;
+    next_ns = std::min(next_ns, due.deadline_ns);
+    ++reads;
   }
-  fresh_count_ = 0;
+  reads_ += reads;
+  next_ns_ = next_ns;
   first_turn_ = false;
-  plan();
+}
+
+void LaneThread::count_late() {
+  if (first_turn_) return;
+  for (const Entry& entry : entries_) {
+    if (entry.due.ready_ns > turn_ns_) continue;
+    const int64_t late = turn_ns_ - entry.due.deadline_ns;
+    late_ += late > kOnTimeNs && late > entry.slot->pacer().interval_ns() / 2;
+  }
 }
 
 void LaneThread::plan() {
   next_ns_ = kNever;
-  for (const Plan& plan : due_) next_ns_ = std::min(next_ns_, plan.deadline_ns);
+  for (const Entry& entry : entries_) next_ns_ = std::min(next_ns_, entry.due.deadline_ns);
 }
 
 // The call has returned at last, and this lane has nothing but its unit.
 void LaneThread::come_back() {
   const std::lock_guard lock(mutex_);
-  current_ = 0;
-  fresh_count_ = 0;
-  due_.assign(1, Plan{});
+  entries_ = {*current_};
   busy_since_ns_ = 0;
-  due_[0] = slots_[0]->discard(log_);
+  Entry& left = entries_[0];
+  left.latencies->add(left.slot->took_ns());
+  left.due = left.slot->discard(log_);
   plan();
 }
 
 void LaneThread::attend(int64_t now_ns, bool always) {
   const std::lock_guard lock(mutex_);
-  for (size_t i = 0; i < due_.size(); ++i) due_[i] = slots_[i]->attend(now_ns, due_[i], always);
+  for (Entry& entry : entries_) entry.due = entry.slot->attend(now_ns, entry.due, always);
   plan();
 }
 
@@ -377,6 +401,7 @@ void LaneThread::burst() {
       const int64_t changed = lead.changed_at_ns, read = lead.last_read_ns;
       slot.read(monotonic_ns());
       slot.read_until(monotonic_ns());
+      entries_[i].latencies->add(slot.took_ns());
       slot.store(log_);
       ++reads_;
       found[i].read(lead.last_read_ns, read, lead.changed_at_ns != changed);
@@ -387,7 +412,7 @@ void LaneThread::burst() {
     Slot& slot = *slots_[i];
     if (!slot.can_burst()) continue;
     const auto [period, spread] = found[i].period();
-    due_[i] = slot.end_burst(now, period, spread);
+    entries_[i].due = slot.end_burst(now, period, spread);
   }
   plan();
 }
@@ -432,7 +457,7 @@ void LaneThread::begin_settling(int64_t now_ns) {
     for (const auto& slot : slots_) slot->set_lane_stride(1);
   }
   // Read all at once, and the update after it closely.
-  for (Plan& plan : due_) plan = {now_ns, now_ns};
+  for (Entry& entry : entries_) entry.due = {now_ns, now_ns};
   if (!turn(now_ns)) come_back();
   attend(monotonic_ns(), true);
 }
@@ -492,17 +517,16 @@ void Crew::close() {
 int64_t Crew::watch(const std::shared_ptr<Crew>& self, int64_t now_ns) {
   const std::lock_guard lock(mutex_);
   if (lanes_.size() < 2 || closed_) return kNever;
-  int64_t shortest = kWatchMostNs;
+  const bool blind = options_.interval_ns > 0;
+  int64_t wait = blind ? options_.interval_ns * kWatchIntervals : kWatchMostNs;
   for (size_t i = 1, count = lanes_.size(); i < count; ++i) {
     if (auto heir = lanes_[i]->leave_hung(now_ns, kHangNs)) {
       heir->start(self, true);
       lanes_.push_back(std::move(heir));
     }
-    shortest = std::min(shortest, lanes_[i]->shortest_ns());
+    if (!blind) wait = std::min(wait, lanes_[i]->shortest_ns());
   }
-  const int64_t interval = options_.interval_ns * kWatchIntervals;
-  shortest = std::max({shortest, interval, kWatchLeastNs});
-  return now_ns + std::min(shortest, kWatchMostNs);
+  return now_ns + std::clamp(wait, kWatchLeastNs, kWatchMostNs);
 }
 
 }  // namespace pyprof

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "core/incident.h"
+#include "core/latencies.h"
 #include "core/sampler.h"
 #include "core/slot.h"
 
@@ -22,7 +24,7 @@ class Crew;
 class LaneThread : public std::enable_shared_from_this<LaneThread> {
  public:
   LaneThread(std::string name, const SamplerOptions& options);
-  void add(std::unique_ptr<Slot> slot) { slots_.push_back(std::move(slot)); }
+  void add(std::unique_ptr<Slot> slot, Plan due = {});
   const std::string& name() const { return name_; }
 
   // `guarded`: the crew's watch looks after this lane, whose calls may hang.
@@ -44,6 +46,14 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
   double load() const { return load_.load(std::memory_order_relaxed); }
 
  private:
+  // What a wake needs of each slot, in one table.
+  struct Entry {
+    Plan due;
+    Slot* slot;
+    Latencies* latencies;  // of all its source's calls
+    bool watched;          // its calls may hang
+  };
+
   void run(const std::shared_ptr<Crew>& crew);
   void prepare_thread();
   void first_reads();
@@ -51,7 +61,8 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
   void doze(int64_t until_ns);
   void come_back();
   bool turn(int64_t now_ns);
-  void store(int64_t now_ns);
+  void store(size_t count, int64_t next_ns);
+  void count_late();
   void attend(int64_t now_ns, bool always);
   void plan();
   void restrain(Crew& crew, int64_t now_ns);
@@ -65,18 +76,19 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
   std::thread thread_;
 
   // The thread's own; the watch takes it over when a call hangs.
-  std::vector<Plan> due_;        // one for each slot
-  std::vector<uint32_t> fresh_;  // slots that were read and are not stored yet: the first
-  uint32_t fresh_count_ = 0;     // so many
+  std::vector<Entry> entries_;  // one for each slot
+  int64_t turn_ns_ = 0;         // of the present turn: what was ready then is read, in order
   int64_t next_ns_ = 0;
   int64_t next_watch_ns_ = 0;
   int64_t next_check_ns_ = 0, checked_ns_ = 0, checked_cpu_ns_ = 0;
   uint64_t marks_ = 0;
-  uint64_t woke_ = 0;  // wakes that are not counted yet
-  uint32_t current_ = 0;
+  uint64_t woke_ = 0;               // wakes that are not counted yet
+  const Entry* current_ = nullptr;  // in whose call the thread is
+  size_t left_ = 0;  // of a lane that takes over: so many were read before it came, if ready
   bool first_turn_ = true;
   bool settling_ = false;
 
+  const int64_t on_time_ns_;  // no unit is late as long as the wake is not later than this
   // Start of the driver's call in progress; 0: none; -1: taken over by the watch.
   std::atomic<int64_t> busy_since_ns_{0};
   std::atomic<uint32_t> bell_{0};  // rung to end a sleep
@@ -88,6 +100,7 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
 
   mutable std::mutex mutex_;  // guards what follows and the slots' stored state
   std::vector<std::unique_ptr<Slot>> slots_;
+  std::map<std::string, Latencies> latencies_;  // by source
   IncidentLog log_;
   uint64_t wakes_ = 0, reads_ = 0, late_ = 0;
   int stride_ = 1;

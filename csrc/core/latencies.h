@@ -35,21 +35,20 @@ class Latencies {
   }
 
  private:
-  static constexpr unsigned kLowestBit = 6;    // up to 64 ns is one class
-  static constexpr unsigned kHighestBit = 40;  // 18 minutes
+  // The exponent of a float and the first two bits of its mantissa are a class, in one shift.
+  static constexpr int kFirst = (127 + 6) * 4;  // up to 64 ns is one class
+  static constexpr size_t kClasses = size_t{63 - 6} * 4 + 1;
   static size_t index_of(int64_t ns) noexcept {
     // A clock that stood still, or ran backwards, falls into the first class.
-    const auto value = std::clamp<int64_t>(ns, 1LL << kLowestBit, (1LL << kHighestBit) - 1);
-    const auto bit = static_cast<unsigned>(std::bit_width(static_cast<uint64_t>(value)) - 1);
-    return (bit - kLowestBit) * 4 + (static_cast<uint64_t>(value) >> (bit - 2) & 3);
+    const auto bits = std::bit_cast<int32_t>(static_cast<float>(ns));
+    return static_cast<size_t>(std::max((bits >> 21) - kFirst, 0));
   }
   static int64_t middle_of(size_t index) noexcept {
-    const auto bit = static_cast<unsigned>(index / 4) + kLowestBit;
-    const auto low = (int64_t{4} + static_cast<int64_t>(index % 4)) << (bit - 2);
-    return low + (int64_t{1} << (bit - 3));
+    const auto bits = static_cast<int32_t>(kFirst + static_cast<int>(index)) << 21 | 1 << 20;
+    return static_cast<int64_t>(std::bit_cast<float>(bits));
   }
 
-  std::array<uint32_t, size_t{kHighestBit - kLowestBit} * 4> counts_{};
+  std::array<uint32_t, kClasses> counts_{};
   int64_t total_ns_ = 0;
 };
 

@@ -14,6 +14,7 @@ constexpr size_t kMinMarkBytes = 3;
 constexpr size_t kMaxMarks = 4096;         // of one frame; more make several frames
 constexpr size_t kMaxNameBytes = 1 << 14;  // of one frame, unless a single name is longer
 constexpr size_t kLongestName = 1 << 12;
+constexpr size_t kMostSpare = 1 << 15;  // marks: 1.3 MB
 constexpr int64_t kMaxNs = int64_t{1} << 60;
 
 std::atomic<uint64_t> made{0};
@@ -144,6 +145,7 @@ std::vector<uint8_t> MarkLog::drain() {
     const std::lock_guard lock(state_->mutex);
     if (state_->marks.empty()) return {};
     frame.marks.swap(state_->marks);
+    state_->marks.swap(state_->spare);
     frame.seq = std::exchange(state_->seq, state_->seq + frame.marks.size());
     for (size_t& at = state_->drained_names; at < state_->names.size(); ++at) {
       frame.names.emplace_back(static_cast<uint32_t>(at), state_->names[at]);
@@ -151,6 +153,12 @@ std::vector<uint8_t> MarkLog::drain() {
   }
   Bytes bytes;
   encode_marks(frame, bytes);
+  // Room that has been used costs a mark nothing: new memory would have to be made, page by page.
+  frame.marks.clear();
+  if (frame.marks.capacity() <= kMostSpare) {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->spare.capacity() < frame.marks.capacity()) state_->spare.swap(frame.marks);
+  }
   return bytes;
 }
 

@@ -57,6 +57,7 @@ class MarkLog {
   struct State {
     std::mutex mutex;
     std::vector<Mark> marks;
+    std::vector<Mark> spare;  // empty, with the room that marks have had before
     std::vector<std::string> names;
     std::unordered_map<std::string, uint32_t, Hash, std::equal_to<>> index_of;
     size_t drained_names = 0;

@@ -117,14 +117,7 @@ Plan Pacer::next(int64_t read_ns, int64_t now_ns, bool changed, int64_t last_old
   if ((changed && idle_) || (relock_ns_ != 0 && now_ns > relock_ns_)) return restart(now_ns);
   if (changed) {
     changed_at_ns_ = dated(read_ns, last_old_ns);
-    if (changes_ < plain_after_) {
-      if (changes_++ == 0) first_change_ns_ = changed_at_ns_;
-      // Blind reads tell the period too, once they outnumber the changes well enough.
-      const int64_t reads = (read_ns - acquire_from_ns_) / fixed_ns_;
-      if (changes_ >= 8 && reads > changes_ * 3 / 2) {
-        period_ns_ = (changed_at_ns_ - first_change_ns_) / (changes_ - 1);
-      }
-    }
+    if (learning()) learn(changed_at_ns_, read_ns);
   }
   return fixed(now_ns, fixed_ns_ * stride_);
 }

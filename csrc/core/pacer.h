@@ -55,7 +55,14 @@ class Pacer {
     // period to be found changed within each two reads. Else the change lies anywhere between.
     const int64_t bracket = read_ns - last_old_ns;
     const int64_t unknown = pace_.interval_ns > 0 ? bracket : pace_.acquire_ns;
-    return read_ns - std::min(period_ns_ > 0 ? period_ns_ : unknown, bracket) / 2;
+    return read_ns - (std::min(period_ns_ > 0 ? period_ns_ : unknown, bracket) >> 1);
+  }
+  // Blind reads tell the period too, once they outnumber the changes well enough.
+  void learn(int64_t changed_at_ns, int64_t read_ns) {
+    if (changes_++ == 0) first_change_ns_ = changed_at_ns;
+    const int64_t reads = (read_ns - acquire_from_ns_) / fixed_ns_;
+    if (changes_ < 8 || reads <= changes_ * 3 / 2) return;
+    period_ns_ = (changed_at_ns - first_change_ns_) / (changes_ - 1);
   }
   Plan on_grid(int64_t now_ns) {
     grid_ns_ += step_grid_ns_;
@@ -112,12 +119,15 @@ class Pacer {
   const Predictor& best() const;
   double sigma_ns() const;
 
-  Pace pace_;
-  Mode mode_ = Mode::kAcquire;
+  // What each read of a plain grid touches comes first.
   int64_t grid_ns_ = 0;                      // last planned deadline of the fixed grid
-  int64_t fixed_ns_ = 0;                     // interval in kFixed and kIrregular
   int64_t step_grid_ns_ = 0, slack_ns_ = 0;  // of the grid as it is read now
   int64_t period_ns_ = 0;
+  int changes_ = 0;
+  int plain_after_ = 0;  // changes that blind reads learn the period from
+  Mode mode_ = Mode::kAcquire;
+  Pace pace_;
+  int64_t fixed_ns_ = 0;  // interval in kFixed and kIrregular
   int64_t seen_spread_ns_ = 0;
   int64_t changed_at_ns_ = 0;
   int64_t acquire_from_ns_ = 0;
@@ -126,8 +136,6 @@ class Pacer {
   std::array<int64_t, kAcquireSteps> steps_{};  // between changes that no update can hide between
   int64_t relock_ns_ = 0;                       // when an irregular sensor is tried again
   int64_t relock_wait_ns_ = 0;                  // and after how long, doubled each time
-  int changes_ = 0;
-  int plain_after_ = 0;  // changes that blind reads learn the period from
   int found_steps_ = 0;
   int reads_ = 0;     // of the present update, while locked
   int failures_ = 0;  // in a row

@@ -28,25 +28,37 @@ Pace with_documented(Pace pace, const Channel& lead) {
 
 Slot::Slot(std::unique_ptr<Unit> unit, Pace pace, uint32_t first_index, size_t capacity)
     : reader_(&unit->reader()),
-      samples_(unit->channels().size()),
+      samples_(&sample_),
+      count_(static_cast<uint32_t>(unit->channels().size())),
       vendor_(unit->lane() != Lane::kFiles),
       pacer_(with_documented(pace, unit->channels().front())),
       unit_(std::move(unit)),
       pace_(with_documented(pace, unit_->channels().front())) {
+  if (count_ > 1) {
+    many_ = std::make_unique<Sample[]>(count_);
+    samples_ = many_.get();
+  }
   const auto& channels = unit_->channels();
   channels_.reserve(channels.size());
   for (size_t i = 0; i < channels.size(); ++i) {
-    ChannelState state{.index = first_index + static_cast<uint32_t>(i),
+    ChannelState state{.range = channels[i].range,
+                       .index = first_index + static_cast<uint32_t>(i),
                        .kind = channels[i].kind,
-                       .range = channels[i].range,
-                       .documented_ns = channels[i].period_ns,
                        .buffer = TraceBuffer(capacity),
+                       .documented_ns = channels[i].period_ns,
                        .episode = {}};
     channels_.push_back(std::move(state));
   }
 }
 
 Plan Slot::start(int64_t now_ns) { return pacer_.start(now_ns); }
+
+Plan Slot::store_slow(int64_t at_ns, IncidentLog& log) noexcept {
+  if (took_ns() > kUndatedNs) return discard(log);
+  ++slow_calls_;
+  if (++calls_ == kCalls) judge_calls(log);
+  return store_fully(at_ns, log);
+}
 
 Plan Slot::store_fully(int64_t at, IncidentLog& log) noexcept {
   const Sample& sample = samples_[0];
@@ -77,19 +89,24 @@ Plan Slot::store_fully(int64_t at, IncidentLog& log) noexcept {
               .figure = interval_s});
   }
   const bool fine = lead.seen && !lead.failed_since && !lead.told_stuck;
-  plain_ = channels_.size() == 1 && pacer_.plain() && fine;
-  gap_ns_ = 4 * planned_ns(lead) + 50 * kNsPerMs;
+  const bool plain = channels_.size() == 1 && pacer_.plain() && fine;
+  gap_ns_ = plain ? longest_ns(lead) : kNotPlain;
   still_ns_ = still_for_ns(lead);
-  plain_until_ns_ = std::min(at + gap_ns_, lead.changed_at_ns + still_ns_);
+  still_until_ns_ = lead.changed_at_ns + still_ns_;
   return plan;
 }
 
+void Slot::learn(int64_t changed_at_ns, int64_t at_ns) noexcept {
+  pacer_.learn(changed_at_ns, at_ns);
+  gap_ns_ = longest_ns(channels_[0]);
+  still_ns_ = still_for_ns(channels_[0]);
+}
+
 Plan Slot::discard(IncidentLog& log) noexcept {
-  for (Sample& sample : samples_) sample = {0, Sample::Status::kFailed, 0};
+  std::fill_n(samples_, count_, Sample{0, Sample::Status::kFailed, 0});
   ++failed_;
   for (ChannelState& channel : channels_) channel.failed_since = true;
-  plain_ = false;
-  latencies_.add(after_ns_ - before_ns_);
+  gap_ns_ = kNotPlain;
   log.note({.t_ns = before_ns_,
             .kind = Incident::Kind::kHung,
             .channel = static_cast<int32_t>(channels_[0].index),
@@ -102,6 +119,11 @@ int64_t Slot::planned_ns(const ChannelState& channel) const {
   return std::max(pacer_.interval_ns(), period);
 }
 
+// Between two reads, beyond which nothing is known of the time between.
+int64_t Slot::longest_ns(const ChannelState& channel) const {
+  return 4 * planned_ns(channel) + 50 * kNsPerMs;
+}
+
 void Slot::take(size_t which, int64_t at_ns, IncidentLog& log) noexcept {
   ChannelState& channel = channels_[which];
   const Sample& sample = samples_[which];
@@ -111,10 +133,9 @@ void Slot::take(size_t which, int64_t at_ns, IncidentLog& log) noexcept {
     return;
   }
   if (channel.episode.count != 0) note_recovery(channel, at_ns, log, false);
-  const int64_t planned = planned_ns(channel);
   const int64_t elapsed = at_ns - channel.last_read_ns;
-  const bool gap = channel.seen && (channel.failed_since ? elapsed > 2 * planned
-                                                         : elapsed > 4 * planned + 50 * kNsPerMs);
+  const int64_t most = channel.failed_since ? 2 * planned_ns(channel) : longest_ns(channel);
+  const bool gap = channel.seen && elapsed > most;
   channel.failed_since = false;
   const bool changed = !channel.seen || sample.raw != channel.raw;
   if (changed || gap) {
@@ -139,7 +160,6 @@ void Slot::take(size_t which, int64_t at_ns, IncidentLog& log) noexcept {
     note_stuck(channel, at_ns, log);
   }
   channel.last_read_ns = at_ns;
-  channel.buffer.beat({at_ns, pacer_.period_ns(), pacer_.spread_ns(), pacer_.interval_ns()});
 }
 
 // Only a counter that moved at a known pace can be said to stand still: an idle one may never move.
@@ -204,13 +224,13 @@ bool Slot::settled(int64_t from_ns) const {
 
 void Slot::set_lane_stride(int stride) {
   lane_stride_ = stride;
-  plain_ = false;  // until the next read has told the new interval
+  gap_ns_ = kNotPlain;  // until the next read has told the new interval
   pacer_.slow_down(std::max(stride_, lane_stride_));
 }
 
 void Slot::restrain_calls(bool yes) {
   restrains_ = yes && vendor_;
-  slow_ns_ = restrains_ ? kSlowCallNs : kNeverNs;
+  slow_ns_ = restrains_ ? kSlowCallNs : kUndatedNs;
 }
 
 void Slot::judge_calls(IncidentLog& log) {
@@ -219,7 +239,7 @@ void Slot::judge_calls(IncidentLog& log) {
     return;
   }
   const int64_t limit = std::max(kSlowCallNs, pacer_.interval_ns() / kSlowCallShare);
-  slow_ns_ = limit;
+  slow_ns_ = std::min(limit, kUndatedNs);
   const bool slow = slow_calls_ > kCalls / 100;
   calm_ = slow_calls_ == 0 ? calm_ + 1 : 0;
   calls_ = slow_calls_ = 0;
@@ -248,7 +268,7 @@ bool Slot::can_burst() const {
 
 Plan Slot::end_burst(int64_t now_ns, int64_t period_ns, int64_t spread_ns) {
   pacer_ = Pacer(pace_);
-  plain_ = false;  // the burst's own pacer may have come to rest
+  gap_ns_ = kNotPlain;  // the burst's own pacer may have come to rest
   if (period_ns > 0) pacer_.set_fast_period(period_ns, spread_ns);
   return pacer_.start(now_ns);
 }

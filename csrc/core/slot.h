@@ -3,30 +3,32 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <vector>
 
+#include "core/clock.h"
 #include "core/incident.h"
-#include "core/latencies.h"
 #include "core/pacer.h"
 #include "core/trace.h"
 #include "core/unit.h"
 
 namespace pyprof {
 
-struct ChannelState {
+inline constexpr size_t kCacheLine = 64;
+
+// What each read touches comes first, in one line of the cache: a wake finds the caches cold.
+struct alignas(kCacheLine) ChannelState {
+  uint64_t raw = 0;
+  uint64_t range = 0;
+  int64_t last_read_ns = 0;
+  int64_t changed_at_ns = 0;
   uint32_t index = 0;
   Kind kind = Kind::kCounter;
   bool seen = false;
   bool failed_since = false;
   bool told_stuck = false;
-  uint64_t range = 0;
-  int64_t documented_ns = 0;  // update period before the real one is found, 0: unknown
-  uint64_t raw = 0;
-  int64_t last_read_ns = 0;
-  int64_t changed_at_ns = 0;
   TraceBuffer buffer;
+  int64_t documented_ns = 0;  // update period before the real one is found, 0: unknown
   // A run of reads that failed in the same way: one incident, however many they were.
   struct Episode {
     int64_t start_ns = 0;
@@ -36,14 +38,16 @@ struct ChannelState {
   } episode;
 };
 
-class Slot {
+class alignas(kCacheLine) Slot {
  public:
   Slot(std::unique_ptr<Unit> unit, Pace pace, uint32_t first_index, size_t capacity);
+  Slot(const Slot&) = delete;
+  Slot& operator=(const Slot&) = delete;
 
   // By the lane's thread alone; may block for as long as a driver likes.
   void read(int64_t before_ns) noexcept {
     before_ns_ = before_ns;
-    reader_->read(samples_);
+    reader_->read({samples_, count_});
   }
   void read_until(int64_t after_ns) noexcept { after_ns_ = after_ns; }
   int64_t after_ns() const { return after_ns_; }
@@ -51,30 +55,32 @@ class Slot {
   bool vendor() const { return vendor_; }
 
   // All that follows is done under the lane's lock. The read becomes changes or a failure; returns
-  // when to read next.
-  Plan store(IncidentLog& log) noexcept {
+  // when to read next. Most reads are of one channel on a grid, and nothing is to be told of them.
+  [[gnu::always_inline]] Plan store(IncidentLog& log) noexcept {
     const int64_t took = after_ns_ - before_ns_;
-    const int64_t at = before_ns_ + took / 2;
-    latencies_.add(took);
-    slow_calls_ += took > slow_ns_;
-    if (++calls_ == kCalls) judge_calls(log);
+    const int64_t at = before_ns_ + (took >> 1);
+    if (took > slow_ns_) [[unlikely]]
+      return store_slow(at, log);
+    if (++calls_ == kCalls) [[unlikely]]
+      judge_calls(log);
     ChannelState& lead = channels_[0];
-    if (!plain_ || samples_[0].status != Sample::Status::kOk || at > plain_until_ns_) {
+    if (at - lead.last_read_ns > gap_ns_ || at > still_until_ns_ ||
+        sample_.status != Sample::Status::kOk) [[unlikely]] {
       return store_fully(at, log);
     }
-    const uint64_t raw = samples_[0].raw;
-    if (raw != lead.raw) {
-      if ((raw < lead.raw && lead.range == 0) || pacer_.learning()) return store_fully(at, log);
-      lead.changed_at_ns = pacer_.dated(at, lead.last_read_ns);
-      lead.buffer.push({lead.last_read_ns, at, lead.changed_at_ns, raw, 0});
-      lead.raw = raw;
+    if (sample_.raw != lead.raw) {
+      if (sample_.raw < lead.raw && lead.range == 0) return store_fully(at, log);
+      const int64_t changed_at = pacer_.dated(at, lead.last_read_ns);
+      lead.buffer.push({lead.last_read_ns, at, changed_at, sample_.raw, 0});
+      lead.raw = sample_.raw;
+      lead.changed_at_ns = changed_at;
+      still_until_ns_ = changed_at + still_ns_;
+      if (pacer_.learning()) learn(changed_at, at);
     }
     lead.last_read_ns = at;
-    lead.buffer.read_at(at);
-    plain_until_ns_ = std::min(at + gap_ns_, lead.changed_at_ns + still_ns_);
     return pacer_.on_grid(after_ns_);
   }
-  // The read took so long that its value can't be dated.
+  // The read hung, and others went on without this slot: its value has no date.
   Plan discard(IncidentLog& log) noexcept;
   Plan start(int64_t now_ns);
   Plan attend(int64_t now_ns, Plan planned, bool always) {
@@ -91,7 +97,10 @@ class Slot {
   const Pacer& pacer() const { return pacer_; }
   std::vector<ChannelState>& channels() { return channels_; }
   const std::vector<ChannelState>& channels() const { return channels_; }
-  const Latencies& latencies() const { return latencies_; }
+  // What is known of one of its channels now, apart from its changes.
+  Pulse pulse(const ChannelState& channel) const {
+    return {channel.last_read_ns, pacer_.period_ns(), pacer_.spread_ns(), pacer_.interval_ns()};
+  }
   uint64_t failed() const { return failed_; }
   int stride() const { return std::max(stride_, lane_stride_); }
 
@@ -102,29 +111,36 @@ class Slot {
 
  private:
   static constexpr int kCalls = 100;
+  static constexpr int64_t kNotPlain = -1;
+  static constexpr int64_t kUndatedNs = kNsPerS;  // a value from within so long a call has no date
+  Plan store_slow(int64_t at_ns, IncidentLog& log) noexcept;
   Plan store_fully(int64_t at_ns, IncidentLog& log) noexcept;
+  void learn(int64_t changed_at_ns, int64_t at_ns) noexcept;
   void take(size_t which, int64_t at_ns, IncidentLog& log) noexcept;
   void note_failure(ChannelState& channel, const Sample& sample, int64_t at_ns, IncidentLog& log);
   void note_recovery(ChannelState& channel, int64_t at_ns, IncidentLog& log, bool at_end);
   void note_stuck(ChannelState& channel, int64_t at_ns, IncidentLog& log);
   void judge_calls(IncidentLog& log);
   int64_t planned_ns(const ChannelState& channel) const;
+  int64_t longest_ns(const ChannelState& channel) const;
   int64_t still_for_ns(const ChannelState& channel) const;
 
-  // What each read of a plain grid touches comes first: a wake finds the caches cold.
+  // What each read of a plain grid touches comes first, too.
   Unit* reader_;
-  std::vector<Sample> samples_;
-  std::vector<ChannelState> channels_;
-  int64_t before_ns_ = 0, after_ns_ = 0;
-  // One channel on a grid, of which nothing is to be told until then.
-  int64_t plain_until_ns_ = 0;
-  int64_t gap_ns_ = 0, still_ns_ = 0;
-  int64_t slow_ns_ = std::numeric_limits<int64_t>::max();
-  int calls_ = 0, slow_calls_ = 0;  // of the present hundred
-  bool plain_ = false;
+  Sample* samples_;
+  uint32_t count_;
   const bool vendor_;
+  Sample sample_;  // of a unit of one channel
+  int64_t before_ns_ = 0, after_ns_ = 0;
+  std::vector<ChannelState> channels_;
+  // One channel on a grid, of which nothing is to be told until then; else a gap below 0.
+  int64_t gap_ns_ = kNotPlain;
+  int64_t still_until_ns_ = 0;
+  int64_t slow_ns_ = kUndatedNs;
+  int calls_ = 0, slow_calls_ = 0;  // of the present hundred
   Pacer pacer_;
-  Latencies latencies_;
+  int64_t still_ns_ = 0;
+  std::unique_ptr<Sample[]> many_;  // of a unit of several
   std::unique_ptr<Unit> unit_;
   const Pace pace_;
   uint64_t failed_ = 0;

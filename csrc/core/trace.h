@@ -3,7 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <memory>
+#include <span>
 
 namespace pyprof {
 
@@ -36,24 +37,31 @@ class TraceBuffer {
  public:
   explicit TraceBuffer(size_t capacity);
   void push(const Change& change) noexcept {
-    if (changes_.size() == capacity_) thin();
-    changes_.push_back(change);
+    if (next_ == end_) thin();
+    *next_++ = change;
   }
-  void beat(const Pulse& pulse) noexcept { pulse_ = pulse; }
-  void read_at(int64_t at_ns) noexcept { pulse_.last_read_ns = at_ns; }  // nothing else is new
   // What has been stored becomes `taken`, which stays until the next turn.
   void turn() noexcept;
-  const std::vector<Change>& taken() const noexcept { return taken_; }
-  const Pulse& pulse() const noexcept { return pulse_; }
+  std::span<const Change> taken() const noexcept { return {taken_.get(), taken_count_}; }
   uint64_t thinned() const noexcept { return thinned_; }
 
  private:
+  // Room that is not written to before it is used: an untouched page takes no memory.
+  struct Give {
+    size_t capacity = 0;
+    void operator()(Change* room) const noexcept {
+      std::allocator<Change>().deallocate(room, capacity);
+    }
+  };
+  using Room = std::unique_ptr<Change[], Give>;
+  static Room make_room(size_t capacity);
   void thin() noexcept;
-  std::vector<Change> changes_;
-  std::vector<Change> taken_;
-  size_t capacity_;
-  Pulse pulse_;
+
+  Change* next_;
+  Change* end_;
+  size_t taken_count_ = 0;
   uint64_t thinned_ = 0;
+  Room filling_, taken_;
 };
 
 }  // namespace pyprof

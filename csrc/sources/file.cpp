@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cctype>
@@ -44,7 +45,7 @@ int NumberFile::open() noexcept {
   // A pipe in a file's place must not be waited for.
   fd_ = ::open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (fd_ < 0) return errno;
-  return read_number(last_);
+  return read_patiently(last_);
 }
 
 int NumberFile::open_patiently() noexcept {
@@ -56,16 +57,20 @@ int NumberFile::open_patiently() noexcept {
   return error;
 }
 
-int NumberFile::read_number(uint64_t& value) noexcept {
+inline int NumberFile::read_number(uint64_t& value) noexcept {
   char text[32];
-  // A file that is rewritten in place can be met while it is empty, for some microseconds. The
-  // kernel's own files never are.
-  for (int attempt = 0; attempt < 64; ++attempt) {
-    const ssize_t got = ::pread(fd_, text, sizeof text, 0);
-    if (got < 0) return errno;
-    if (got > 0) return parse_digits(text, text + got, value) ? 0 : EBADMSG;
-  }
-  return ENODATA;
+  // By the system call itself: the library's would first make the thread ready to be cancelled.
+  const long got = ::syscall(SYS_pread64, fd_, text, sizeof text, 0);
+  if (got > 0) return parse_digits(text, text + got, value) ? 0 : EBADMSG;
+  return got < 0 ? errno : ENODATA;
+}
+
+// A file that is rewritten in place can be met while it is empty, for some microseconds. The
+// kernel's own files never are.
+int NumberFile::read_patiently(uint64_t& value) noexcept {
+  int error = read_number(value);
+  for (int attempt = 1; error == ENODATA && attempt < 64; ++attempt) error = read_number(value);
+  return error;
 }
 
 // A descriptor outlives its file: one that was replaced by rename shows its last value for ever.
@@ -76,7 +81,14 @@ bool NumberFile::replaced() const noexcept {
 
 void NumberFile::read(Sample& sample) noexcept {
   uint64_t value = 0;
-  int error = fd_ >= 0 ? read_number(value) : ENODEV;
+  const int error = fd_ >= 0 ? read_number(value) : ENODEV;
+  if (error != 0 || value == last_) return read_doubtful(sample, error, value);
+  last_ = value;
+  sample = {value, Sample::Status::kOk, 0};
+}
+
+void NumberFile::read_doubtful(Sample& sample, int error, uint64_t value) noexcept {
+  if (error == ENODATA) error = read_patiently(value);
   // Where it can't be read any more it may have gone, and another may stand in its place.
   const bool stale = (error != 0 || value == last_) && fd_ >= 0 && replaced();
   if (stale || error == ENODEV) {

@@ -25,10 +25,12 @@ class NumberFile {
 
  private:
   int read_number(uint64_t& value) noexcept;
+  int read_patiently(uint64_t& value) noexcept;
+  void read_doubtful(Sample& sample, int error, uint64_t value) noexcept;
   bool replaced() const noexcept;
-  std::string path_;
   int fd_ = -1;
   uint64_t last_ = 0;
+  std::string path_;
 };
 
 // First line of a small file without its newline; nothing if it can't be read (errno is kept).

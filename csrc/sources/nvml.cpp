@@ -91,9 +91,9 @@ constexpr std::array<Way, 5> kWays{{
 class Gpu final : public Unit {
  public:
   Gpu(Channel channel, Device device, Ask ask, Lane lane = Lane::kVendor, int64_t interval_ns = 0)
-      : channels_{std::move(channel)},
+      : ask_(ask),
         device_(std::move(device)),
-        ask_(ask),
+        channels_{std::move(channel)},
         lane_(lane),
         interval_ns_(interval_ns) {}
 
@@ -101,15 +101,12 @@ class Gpu final : public Unit {
   int64_t interval_ns() const override { return interval_ns_; }
   Lane lane() const override { return lane_; }
   std::string describe(int32_t code) const override { return device_.describe(code); }
-  void read(std::span<Sample> out) noexcept override {
-    const Answer answer = device_.read(ask_);
-    out[0] = {answer.value, status_of(answer.code), static_cast<int32_t>(answer.code)};
-  }
+  void read(std::span<Sample> out) noexcept override { device_.read(ask_, out[0]); }
 
  private:
-  std::vector<Channel> channels_;
+  Ask ask_;  // first what a read touches
   Device device_;
-  Ask ask_;
+  std::vector<Channel> channels_;
   Lane lane_;
   int64_t interval_ns_;
 };
@@ -135,11 +132,10 @@ class BusyGpu final : public Unit {
   Lane lane() const override { return Lane::kVendor; }
   std::string describe(int32_t code) const override { return device_.describe(code); }
   void read(std::span<Sample> out) noexcept override {
-    const Answer answer = device_.read(ask_busy_percent);
-    const double busy = static_cast<double>(answer.value) / 100.0;
+    device_.read(ask_busy_percent, out[0]);
+    const double busy = static_cast<double>(out[0].raw) / 100.0;
     const double power_w = idle_w_ + (design_w_ - idle_w_) * busy;
-    const auto power_mw = static_cast<uint64_t>(std::llround(power_w / kWattsPerMilliwatt));
-    out[0] = {power_mw, status_of(answer.code), static_cast<int32_t>(answer.code)};
+    out[0].raw = static_cast<uint64_t>(std::llround(power_w / kWattsPerMilliwatt));
   }
 
  private:

@@ -136,6 +136,20 @@ nvmlDevice_t find_device(const Library& library, const std::string& uuid) {
   return nullptr;
 }
 
+void Device::read_doubtful(Ask ask, Sample& out) noexcept {
+  Answer answer;
+  const nvmlReturn_t code = call([&](const Library& library, nvmlDevice_t handle) {
+    answer = ask(library, handle);
+    return answer.code;
+  });
+  out = {answer.value, status_of(code), static_cast<int32_t>(code)};
+}
+
+void Device::fail(nvmlReturn_t code, Sample& out) noexcept {
+  out = {0, status_of(code), static_cast<int32_t>(code)};
+  if (out.status == Sample::Status::kLost) lose(code);
+}
+
 void Device::lose(nvmlReturn_t code) noexcept {
   lost_ = true;
   loss_ = code;

@@ -81,13 +81,12 @@ class Device {
   Device(std::shared_ptr<Library> library, nvmlDevice_t handle, std::string uuid)
       : library_(std::move(library)), handle_(handle), uuid_(std::move(uuid)) {}
 
-  Answer read(Ask ask) noexcept {
-    Answer answer;
-    answer.code = call([&](const Library& library, nvmlDevice_t handle) {
-      answer = ask(library, handle);
-      return answer.code;
-    });
-    return answer;
+  void read(Ask ask, Sample& out) noexcept {
+    if (library_->inherited() || lost_) return read_doubtful(ask, out);
+    const Answer answer = ask(*library_, handle_);
+    if (answer.code != NVML_SUCCESS) return fail(answer.code, out);
+    delay_ns_ = 0;
+    out = {answer.value, Sample::Status::kOk, 0};
   }
 
   // Calls `question` with the library and the handle, unless the GPU is lost; its code.
@@ -106,16 +105,18 @@ class Device {
   }
 
  private:
+  void read_doubtful(Ask ask, Sample& out) noexcept;
+  void fail(nvmlReturn_t code, Sample& out) noexcept;
   void lose(nvmlReturn_t code) noexcept;
   bool resolve() noexcept;
 
   std::shared_ptr<Library> library_;
   nvmlDevice_t handle_;
-  std::string uuid_;
+  int64_t delay_ns_ = 0;
   bool lost_ = false;
   nvmlReturn_t loss_ = NVML_SUCCESS;
-  int64_t delay_ns_ = 0;
   int64_t retry_at_ns_ = 0;
+  std::string uuid_;
 };
 
 }  // namespace pyprof::nvml

@@ -36,13 +36,13 @@ struct Zone {
 class ZoneUnit : public Unit {
  public:
   ZoneUnit(Channel channel, std::unique_ptr<NumberFile> file)
-      : channels_{std::move(channel)}, file_(std::move(file)) {}
+      : file_(std::move(file)), channels_{std::move(channel)} {}
   const std::vector<Channel>& channels() const override { return channels_; }
   void read(std::span<Sample> out) noexcept override { file_->read(out[0]); }
 
  private:
+  std::unique_ptr<NumberFile> file_;  // first what a read touches
   std::vector<Channel> channels_;
-  std::unique_ptr<NumberFile> file_;
 };
 
 bool is_zone(const std::string& key) {

@@ -139,23 +139,37 @@ def test_an_event_in_a_place_that_is_not_known_is_left_out(tmp_path: Path, place
     assert "names no energy event that can be used" in found.reason
 
 
-def test_a_processor_that_goes_away_is_a_gap(tmp_path: Path, allowed: None) -> None:
-    """The kernel then answers with an end of file, as /dev/null does."""
-    files = pmu({"energy-pkg": (CLOCK, 25 * WATT)}) | topology({0: (0, 0)})
+def test_a_processor_that_goes_and_returns_is_a_gap(tmp_path: Path, allowed: None) -> None:
+    """Its counter answers with an end of file, as /dev/null does, and the PMU names it no more. On
+    its return it begins anew at 0; meanwhile the other socket goes on."""
+    places = {cpu: (cpu, 0) for cpu in {0, 1} & os.sched_getaffinity(0)}
+    mask = ",".join(map(str, places))
+    files = pmu({"energy-pkg": (CLOCK, 25 * WATT)}, cpumask=mask) | topology(places)
     tree, before = write_tree(tmp_path, files), _event_files()
     with Profiler(sysfs=str(tree), sources=["rapl-perf"], model=False) as prof:
-        time.sleep(0.6)
-        (event,) = _event_files() - before
+        time.sleep(0.5)
+        first, *_ = sorted(_event_files() - before)
+        (tree / PMU / "power/cpumask").write_text(mask.removeprefix("0").removeprefix(",") + "\n")
         with open(os.devnull, "rb") as null:
-            os.dup2(null.fileno(), event, inheritable=False)
-        time.sleep(0.6)
+            os.dup2(null.fileno(), first, inheritable=False)
+        time.sleep(0.5)
+        (tree / PMU / "power/cpumask").write_text(mask + "\n")
+        time.sleep(0.5)
     report = prof.report()
-    kinds = [event.kind for event in report.events]
-    assert kinds.count("lost") == kinds.count("back") == 1
+    events = [event for event in report.events if event.channel == "package-0"]
+    assert [event.kind for event in events].count("lost") == 1
+    assert [event.kind for event in events].count("back") == 1
+    assert next(event.count for event in events if event.kind == "lost") > 1
     row = report.channels["package-0"]
     assert row.coverage is not None
-    assert row.coverage > 0.7
-    assert row.mean_w == pytest.approx(25.0, rel=0.02)
+    assert row.energy_j is not None
+    assert 0.3 < row.coverage < 0.85
+    covered_s = row.coverage * report.run.duration_s
+    assert row.energy_j == pytest.approx(25.0 * covered_s, rel=0.05)
+    for cpu in places.keys() - {0}:
+        other = report.channels[f"package-{cpu}"]
+        assert other.energy_j == pytest.approx(25.0 * report.run.duration_s, rel=0.03)
+        assert not [event for event in report.events if event.channel == f"package-{cpu}"]
 
 
 def _event_files() -> set[int]:

@@ -13,7 +13,7 @@ void check_thinning_keeps_ends_and_flags() {
   for (int64_t t = 2; t <= 60; ++t)
     buffer.push(at(t, static_cast<uint64_t>(100 + t), t == 20 ? kGap : 0));
   buffer.turn();
-  const std::vector<Change>& changes = buffer.taken();
+  const auto changes = buffer.taken();
   CHECK(changes.size() <= 8);
   CHECK(changes.front().flags == kFirst && changes.front().raw == 100);
   CHECK(changes.back().raw == 160);  // a cumulative counter: no energy is lost
@@ -55,12 +55,9 @@ void check_thinning_is_exact() {
 void check_turn_empties() {
   TraceBuffer buffer(4);
   buffer.push(at(1, 1));
-  buffer.beat({7, 3, 1, 2});
   buffer.turn();
-  CHECK(buffer.pulse().last_read_ns == 7);
   CHECK(buffer.taken().size() == 1);
   buffer.turn();
-  CHECK(buffer.pulse().period_ns == 3);
   CHECK(buffer.taken().empty());
 }
 

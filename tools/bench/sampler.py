@@ -1,13 +1,20 @@
-"""CPU time of the native sampler against a bare C loop that does the same reads, interleaved.
+"""The sampler against the floor, on simulated hardware: one table for each part, and JSON.
 
-    python tools/bench/sampler.py [--rounds 25] [--seconds 2] [--only blind,paces,work] [--json F]
+    python tools/bench/sampler.py [--only floor,paces,change,work,peers] [--rounds 25] [--json F]
 
-Simulated hardware: four RAPL zones in a tree, eight GPUs behind a library. Every round runs each
-variant once, in processes of their own; ratios are taken pair by pair within a round.
+Four RAPL zones in a tree, eight GPUs behind a library. Ratios are taken pair by pair within a
+round, in which each variant runs once in a process of its own; shown are medians.
 
-- blind: reads at a fixed interval. "held": the same while the main thread holds the GIL in C code.
+- floor: reads at a fixed interval beside a bare C loop that does the same ("null": that loop
+  against itself). "held": the same while the main thread holds the GIL in C code.
 - paces: the named paces after five seconds, with the time in the drivers' calls apart.
-- work: how much longer a workload bound by arithmetic, or by memory, takes beside the default pace.
+- change: reads per update and the error of the time of change (phase.cpp: updates whose moments are
+  known), in percent of the period.
+- work: how much longer a workload bound by arithmetic, or by memory, takes beside the sampler.
+- peers: other tools on the same machine, each in its environment below ``--peers`` (see peers.py).
+
+Parts can be run apart, and `floor` for some rates only (``--hz 1000``): 25 rounds of one rate take
+four minutes (of 10 Hz, seventeen), `work` four, the others two each.
 """
 
 from __future__ import annotations
@@ -15,29 +22,29 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import floor
+import peers
+from sim.machine import Running
 
-from sim.gpu import Gpu
-from sim.machine import Machine, Running
-from sim.sensor import Sensor
-from sim.waveform import constant, square
-from sim.zone import Zone
+import pyprof
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[2]
 Row = dict[str, object]
 
 SAMPLE = """
 import json, sys, time
 from pyprof import _native
-sysfs, nvml, interval_ns, pace, wait, seconds, held, sources = sys.argv[1:]
-hardware = _native.Hardware(sysfs=sysfs, nvml=nvml, sources=sources.split(","))
+sysfs, nvml, interval_ns, pace, wait, seconds, held = sys.argv[1:]
+hardware = _native.Hardware(sysfs=sysfs, nvml=nvml, sources=["rapl-powercap", "nvml"])
 sampler = _native.Sampler(hardware, int(interval_ns), pace=pace)
 sampler.start()
 time.sleep(float(wait))
@@ -62,126 +69,83 @@ print(json.dumps({
 
 WORK = """
 import sys, time
-kind, pace, sysfs, nvml = sys.argv[1:]
+kind, pace, interval_ns, sysfs, nvml = sys.argv[1:]
 def arithmetic():
     total = 0
     for i in range(6_000_000):
         total += i * i
 def memory():
     block = bytearray(256 << 20)
-    for _ in range(12):
+    for _ in range(8):
         block = block[1:] + b"x"
 work = {"arithmetic": arithmetic, "memory": memory}[kind]
-sampler = None
 if pace != "none":
     from pyprof import _native
     hardware = _native.Hardware(sysfs=sysfs, nvml=nvml, sources=["rapl-powercap", "nvml"])
-    sampler = _native.Sampler(hardware, pace=pace)
+    sampler = _native.Sampler(hardware, int(interval_ns), pace=pace)
     sampler.start()
-    time.sleep(3)
+time.sleep(2)
 begin = time.perf_counter()
 work()
 print(time.perf_counter() - begin)
 """
-
-
-def build_floor(folder: Path) -> Path:
-    """The bare loop, compiled."""
-    target = folder / "floor"
-    subprocess.run(
-        ["cc", "-O2", "-g", "-o", str(target), str(HERE / "floor.c"), "-ldl"], check=True, text=True
-    )
-    return target
-
-
-def zone_files(running: Running) -> list[str]:
-    root = Path(running.sysfs) / "class/powercap"
-    return sorted(str(path) for path in root.glob("intel-rapl:*/energy_uj"))
-
-
-def run(command: list[str], running: Running) -> dict[str, float]:
-    environment = {**os.environ, **running.env}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=True, cwd="/"
-    )
-    result: dict[str, float] = json.loads(done.stdout)
-    return result
-
-
-def floor_command(program: Path, running: Running, interval_ns: int, seconds: float, what: str):
-    command = [str(program), str(interval_ns), str(seconds)]
-    if what != "rapl":
-        command += ["-n", running.nvml]
-    if what != "nvml":
-        command += zone_files(running)
-    return command
+BESIDE = {"none": 0, "again": 0, "default": 0, "1 kHz": 1_000_000}
 
 
 def sampler(
     running: Running,
     seconds: float,
     *,
-    what: str = "both",
     interval_ns: int = 0,
     pace: str = "default",
     wait: float = 0.3,
     held: bool = False,
 ) -> dict[str, float]:
-    sources = {"rapl": "rapl-powercap", "nvml": "nvml", "both": "rapl-powercap,nvml"}[what]
     command = [sys.executable, "-c", SAMPLE, running.sysfs, running.nvml, str(interval_ns), pace]
-    return run([*command, str(wait), str(seconds), "1" if held else "0", sources], running)
-
-
-def machine() -> Machine:
-    """Two sockets with memory, eight GPUs that update every 100 ms at phases of their own."""
-    packages = [
-        Zone(f"package-{i}", square(60.0, 240.0), children=(Zone("dram", constant(20.0)),))
-        for i in range(2)
-    ]
-    gpus = [
-        Gpu(square(100.0, 600.0), counter=Sensor(0.1, phase_s=0.0117 * i, quantum_j=1e-3))
-        for i in range(8)
-    ]
-    return Machine(zones=packages, gpus=gpus)
+    return floor.run([*command, str(wait), str(seconds), "1" if held else "0"], running)
 
 
 def median(values: Iterable[float]) -> float:
     return statistics.median(list(values))
 
 
-def blind(running: Running, program: Path, rounds: int, seconds: float) -> list[Row]:
-    cases = [(100, "rapl"), (100, "nvml"), (1000, "rapl"), (1000, "nvml")]
-    cases += [(hz, "both") for hz in (10, 100, 1000, 5000)]
-    found: dict[tuple[int, str], list[dict[str, float]]] = {case: [] for case in cases}
+def beside_floor(running: Running, program: Path, hz: int, seconds: float) -> dict[str, float]:
+    """One round: the loop twice, the sampler, and the sampler while the GIL is held."""
+    interval_ns = 1_000_000_000 // hz
+    length = max(seconds, 10 / hz)
+    command = floor.command(program, running, interval_ns, length)
+    bare = floor.run(command, running)
+    ours = sampler(running, length, interval_ns=interval_ns)
+    again = floor.run(command, running)
+    held = sampler(running, length, interval_ns=interval_ns, held=True)
+    floor_cpu = bare["cpu_s"] / bare["wall_s"]
+    cpu = ours["cpu_s"] / ours["wall_s"]
+    ticks, held_ticks = (each["reads"] / floor.READS for each in (ours, held))
+    return {
+        "ratio": cpu / floor_cpu,
+        "null": again["cpu_s"] / again["wall_s"] / floor_cpu,
+        "more_us": 1e6 * (ours["cpu_s"] / ticks - bare["cpu_s"] / bare["ticks"]),
+        "floor_us": 1e6 * bare["cpu_s"] / bare["ticks"],
+        "cpu_percent": 100 * cpu,
+        "wakes_per_tick": ours["wakes"] / ticks,
+        "rate_hz": ticks / ours["wall_s"],
+        "late_percent": 100 * ours["late"] / max(ours["reads"], 1),
+        "held_hz": held_ticks / held["wall_s"],
+        "held_late_percent": 100 * held["late"] / max(held["reads"], 1),
+        "floor_late_percent": 100 * bare["late"] / max(bare["ticks"], 1),
+    }
+
+
+def against_floor(
+    running: Running, program: Path, rates: Sequence[int], rounds: int, seconds: float
+) -> list[Row]:
+    found: dict[int, list[dict[str, float]]] = {hz: [] for hz in rates}
     for _ in range(rounds):
-        for hz, what in cases:
-            interval_ns = 1_000_000_000 // hz
-            length = max(seconds, 10 / hz)
-            command = floor_command(program, running, interval_ns, length, what)
-            bare, again = run(command, running), run(command, running)
-            ours = sampler(running, length, what=what, interval_ns=interval_ns)
-            held = sampler(running, length, what=what, interval_ns=interval_ns, held=True)
-            floor_cpu = bare["cpu_s"] / bare["wall_s"]
-            cpu = ours["cpu_s"] / ours["wall_s"]
-            reads = {"rapl": 4, "nvml": 8, "both": 12}[what]
-            ticks = ours["reads"] / reads
-            found[hz, what].append(
-                {
-                    "ratio": cpu / floor_cpu,
-                    "null": again["cpu_s"] / again["wall_s"] / floor_cpu,
-                    "more_us": 1e6 * (ours["cpu_s"] / ticks - bare["cpu_s"] / bare["ticks"]),
-                    "floor_us": 1e6 * bare["cpu_s"] / bare["ticks"],
-                    "cpu_percent": 100 * cpu,
-                    "wakes_per_tick": ours["wakes"] / ticks,
-                    "rate_hz": ticks / ours["wall_s"],
-                    "held_hz": held["reads"] / reads / held["wall_s"],
-                    "late_percent": 100 * ours["late"] / max(ours["reads"], 1),
-                    "held_late_percent": 100 * held["late"] / max(held["reads"], 1),
-                }
-            )
+        for hz, values in found.items():
+            values.append(beside_floor(running, program, hz, seconds))
     return [
-        {"hz": hz, "reads": what} | {name: median(v[name] for v in values) for name in values[0]}
-        for (hz, what), values in found.items()
+        {"hz": hz} | {name: median(v[name] for v in values) for name in values[0]}
+        for hz, values in found.items()
     ]
 
 
@@ -206,32 +170,49 @@ def paces(running: Running, rounds: int, seconds: float) -> list[Row]:
     ]
 
 
+def changes(seconds: float) -> list[Row]:
+    """The phase lock in real time; the program is compiled below build/bench."""
+    build = ROOT / "build/bench"
+    configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-DPYPROF_NATIVE_TESTS=ON"]
+    configure.append(f"-DPython_EXECUTABLE={sys.executable}")
+    for command in (configure, ["cmake", "--build", str(build), "--target", "phase", "-j2"]):
+        built = subprocess.run(command, capture_output=True, text=True, check=False)
+        if built.returncode != 0:
+            raise SystemExit(built.stdout + built.stderr)
+    rows: list[Row] = []
+    for pace in ("default", "fine"):
+        command = [str(build / "phase"), str(seconds), pace]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows += [{"pace": pace} | row for row in json.loads(done.stdout.splitlines()[-1])]
+    return rows
+
+
 def work(running: Running, rounds: int) -> list[Row]:
     rows: list[Row] = []
     environment = {**os.environ, **running.env}
     for kind in ("arithmetic", "memory"):
-        slower = []
+        slower: dict[str, list[float]] = {name: [] for name in BESIDE if name != "none"}
         for _ in range(rounds):
             times = {}
-            for pace in ("none", "default"):
+            for name, interval_ns in BESIDE.items():
+                pace = "none" if name in ("none", "again") else "default"
+                words = [kind, pace, str(interval_ns), running.sysfs, running.nvml]
                 done = subprocess.run(
-                    [sys.executable, "-c", WORK, kind, pace, running.sysfs, running.nvml],
+                    [sys.executable, "-c", WORK, *words],
                     env=environment,
                     capture_output=True,
                     text=True,
                     check=True,
                     cwd="/",
                 )
-                times[pace] = float(done.stdout)
-            slower.append(100 * (times["default"] / times["none"] - 1))
-        ordered = sorted(slower)
-        rows.append(
-            {
-                "work": kind,
-                "slower_percent": median(slower),
-                "quartiles_percent": [ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4]],
-            }
-        )
+                times[name] = float(done.stdout)
+            for name, values in slower.items():
+                values.append(100 * (times[name] / times["none"] - 1))
+        for name, values in slower.items():
+            ordered = sorted(values)
+            quartiles = [ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4]]
+            row = {"work": kind, "beside": name, "slower_percent": median(values)}
+            rows.append({**row, "quartiles_percent": quartiles})
     return rows
 
 
@@ -253,28 +234,53 @@ def _cell(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def main() -> int:
+def where() -> dict[str, object]:
+    """What the figures hold for."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "pyprof": pyprof.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "processors": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--only", default="blind,paces,work")
-    parser.add_argument("--json", help="write the rows to this file as well")
-    arguments = parser.parse_args()
-    parts = arguments.only.split(",")
-    found: dict[str, list[Row]] = {}
-    with tempfile.TemporaryDirectory() as folder, machine().running(Path(folder)) as running:
-        if "blind" in parts:
-            program = build_floor(Path(folder))
-            found["blind"] = blind(running, program, arguments.rounds, arguments.seconds)
-            show(found["blind"])
-        if "paces" in parts:
-            found["paces"] = paces(running, max(arguments.rounds // 3, 1), 5 * arguments.seconds)
-            show(found["paces"])
-        if "work" in parts:
-            found["work"] = work(running, max(arguments.rounds, 9))
-            show(found["work"])
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(found, indent=1), encoding="utf-8")
+    parser.add_argument("--hz", default="10,100,1000,5000", help="rates of the part `floor`")
+    parser.add_argument("--only", default="floor,paces,change,work,peers")
+    parser.add_argument("--peers", type=Path, default=ROOT / "build/peers")
+    parser.add_argument("--json", type=Path, help="write the rows to this file as well")
+    return parser.parse_args()
+
+
+def main() -> int:
+    chosen = arguments()
+    rounds, seconds = chosen.rounds, chosen.seconds
+    rates = [int(hz) for hz in chosen.hz.split(",")]
+    found: dict[str, object] = {"where": where()}
+    print(", ".join(f"{name} {value}" for name, value in where().items()) + "\n")
+    with tempfile.TemporaryDirectory() as name, floor.machine().running(Path(name)) as running:
+        program = floor.build(Path(name))
+        parts = {
+            "floor": lambda: against_floor(running, program, rates, rounds, seconds),
+            "paces": lambda: paces(running, max(rounds // 5, 1), 4 * seconds),
+            "change": lambda: changes(20 * seconds),
+            "work": lambda: work(running, max(rounds * 9 // 25, 9)),
+            "peers": lambda: peers.table(running, chosen.peers, (10, 100, 1000), 2 * seconds),
+        }
+        for part in chosen.only.split(","):
+            if part not in parts:
+                raise SystemExit(f"there is no part {part!r}: {', '.join(parts)}")
+            rows = parts[part]()
+            found[part] = rows
+            print(part)
+            show(rows)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
