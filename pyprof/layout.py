@@ -173,9 +173,12 @@ class Rollup:
 PROCESS_COLUMNS = tuple(field.name for field in fields(Process))
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+
+
 def row_crc(values: Sequence[Any]) -> int:
     """Checksum of a row that joules depend on: CRC-32 of its values as compact JSON."""
-    return zlib.crc32(json.dumps(list(values), separators=(",", ":"), ensure_ascii=True).encode())
+    return zlib.crc32(_encode(list(values)).encode())
 
 
 def sealed(*values: Any) -> tuple[Any, ...]:
