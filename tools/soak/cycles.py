@@ -44,6 +44,7 @@ class _Mallinfo(ctypes.Structure):
 def _used_bytes() -> int:
     """Of the C heap, and of Python's own pools in whole blocks."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # freed pieces that wait in caches count as used
     ask = ctypes.CDLL(None).mallinfo2
     ask.restype = _Mallinfo
     return int(ask().uordblks) + 64 * sys.getallocatedblocks()
@@ -57,7 +58,8 @@ def _resident_kib() -> int:
 def _state() -> tuple[int, int, int, int]:
     time.sleep(0.2)  # a thread that was joined is in the list for a moment
     threads = len(os.listdir("/proc/self/task"))
-    return len(os.listdir("/proc/self/fd")), threads, _resident_kib(), _used_bytes()
+    used = _used_bytes()
+    return len(os.listdir("/proc/self/fd")), threads, _resident_kib(), used
 
 
 def main() -> int:
@@ -77,9 +79,10 @@ def main() -> int:
             prof = pyprof.Profiler(out=path, simulate=str(signals), interval=0.001)
             with prof, prof.stage("step"):
                 pass
+            del prof  # without a file it keeps what it recorded
             if path is not None:
                 out.unlink()
-            if number == chosen.cycles // 2:  # by then pools and caches are full
+            if number in (chosen.cycles // 4, chosen.cycles // 2):  # looking costs memory once
                 begun = _state()
         assert begun is not None
         ended = _state()
