@@ -90,14 +90,13 @@ class Reader:
         return out
 
     def _raw_rows(self, query: Query[Any], values: Sequence[int]) -> Iterator[Sequence[Any]]:
-        last = -1
+        row: Sequence[Any] = (None,)
         try:
             select = query.select(self.version)
             for row in self.connection.execute(f"{select} {query.rest}", values):
-                if query.key is not None and isinstance(row[0], int):
-                    last = max(last, row[0])
                 yield row
         except (sqlite3.Error, UnicodeError, MemoryError) as error:
+            last = row[0] if isinstance(row[0], int) else -1
             self.defects.append(
                 f"the table {query.table} is damaged ({brief(error)}): rows are missing"
             )
@@ -251,7 +250,9 @@ def channel(row: Sequence[Any]) -> tuple[int, _native.Channel]:
 
 def block(row: Sequence[Any]) -> Block:
     """Header of a sealed block."""
-    header = Block(*(_expect(value, int) for value in row))
+    if {*map(type, row)} != {int}:
+        raise TypeError("a header is made of whole numbers")
+    header = Block(*row)
     if not (header.channel >= 0 and header.first_seq >= 0 and 0 <= header.count <= _MOST_CHANGES):
         raise ValueError("header")
     return header

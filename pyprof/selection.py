@@ -69,13 +69,12 @@ def _read(
 class _Track:
     """One channel's blocks and the time that its roll-ups shall stand for."""
 
-    def __init__(self, recording: Recording, index: int, times_ns: Sequence[int]) -> None:
+    def __init__(
+        self, recording: Recording, index: int, blocks: Iterable[Block], times_ns: Sequence[int]
+    ) -> None:
         self.index = index
         self.origin_ns = recording.start_ns
-        self.blocks = sorted(
-            (block for block in recording.blocks if block.channel == index),
-            key=lambda block: block.first_seq,
-        )
+        self.blocks = sorted(blocks, key=lambda block: block.first_seq)
         self.raw_from_ns = self._raw_from(index in recording.thinned)
         self.islands = list(_merge(self._around(times_ns)))
         self.end_ns = times_ns[-1]
@@ -136,7 +135,13 @@ class _Track:
 class _Planner:
     def __init__(self, recording: Recording, times_ns: Sequence[int]) -> None:
         self.recording = recording
-        self.tracks = [_Track(recording, i, times_ns) for i in range(len(recording.channels))]
+        blocks: dict[int, list[Block]] = {}
+        for block in recording.blocks:
+            blocks.setdefault(block.channel, []).append(block)
+        self.tracks = [
+            _Track(recording, i, blocks.get(i, ()), times_ns)
+            for i in range(len(recording.channels))
+        ]
         self.tracks = [t for t in self.tracks if t.blocks or t.index in recording.thinned]
         self.known: dict[tuple[int, int, int], Rollup] = {}
 
