@@ -273,6 +273,9 @@ def frame_info(frames: bytes) -> list[tuple[int, int, int, int, int]]:
 def join_frames(frames: bytes, most: int = 4096) -> bytes:
     """The same changes, per channel in frames of at most ``most``: what a sealed block holds."""
 
+def cut_frames(frames: bytes, from_ns: int, to_ns: int, context: int) -> bytes:
+    """Of each frame the changes between two moments, and ``context`` more on either side."""
+
 def make_frame(
     *,
     channel: int,

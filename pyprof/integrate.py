@@ -122,6 +122,7 @@ def account(
     chosen = select(recording, sorted({*made.times_ns(), *times_ns}))
     for frames in chosen.frames:
         made.add_frames(frames)
+    chosen.frames.clear()  # of a long recording very many
     for channel, rolls in chosen.rolls.items():
         made.add_rolls(channel, rolls)
     return made, chosen

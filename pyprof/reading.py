@@ -16,7 +16,7 @@ from pyprof.tally import KEY, Tally
 
 _TABLES = frozenset(re.findall(r"CREATE TABLE (\w+)", SCHEMA))
 #: Changes of a recording that is read whole; of a longer one a report reads what it needs.
-SHORT_CHANGES = 2_000_000
+SHORT_CHANGES = 500_000
 
 
 def read(

@@ -71,9 +71,16 @@ class Recording:
 
     @property
     def start_ns(self) -> int:
-        """The instant from which the run counts."""
+        """The instant from which the run counts; the first reading if a kill came before it."""
         start_ns = self.process.start_ns
-        return self.process.mono_ns if start_ns is None else start_ns
+        return self._first_read_ns if start_ns is None else start_ns
+
+    @property
+    def _first_read_ns(self) -> int:
+        """The first reading of any channel; where there is none, when the file was begun."""
+        found = [block.first_ns for block in self.blocks]
+        found += [info[3] for data in self.tail for info in _native.frame_info(data)]
+        return min(found, default=self.process.mono_ns)
 
     @property
     def end_ns(self) -> int:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,8 @@ VARIABLE = "PYPROF_RUN"
 PHASE_VARIABLE = "PYPROF_RUN_PHASE"
 _MOST_REWRITTEN_BYTES = 256 << 20
 _PHASES = ("development", "training", "deployment")
+#: Ranks of one run follow each other within this.
+_CHANGE_OF_HANDS_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,10 +288,33 @@ def make(folder: Path, *, overwrite: bool = False) -> None:
 
 
 def share(folder: Path) -> None:
-    """The folder of a run that has no process of its own; the first that comes makes it."""
+    """The folder of a run that has no process of its own; the first that comes makes it.
+
+    What an earlier run has left is no part of this one.
+    """
+    out = out_of(folder)
+    if os.path.lexists(out):
+        raise UsageError(f"{out} exists: give another name than {folder.name}")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} can't be the folder of a run: {error.strerror}") from None
     if folder.is_symlink() or not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{folder} can't be the folder of a run: it can't be written")
+    if _is_over(folder):
+        raise UsageError(
+            f"{folder} is left of an earlier run: `pyprof report` makes one file of it; "
+            "give another name"
+        )
+
+
+def _is_over(folder: Path) -> bool:
+    """Whether a run was recorded in it, in which nobody has taken part for some time."""
+    files = (*node_files(folder), *folder.glob(f"{STAGES_PREFIX}*.pyprof"))
+    if not files or any(map(container.is_being_written, files)):
+        return False
+    last_s = 0.0
+    for file in files:
+        with contextlib.suppress(OSError):  # folded at this moment
+            last_s = max(last_s, file.stat().st_mtime)
+    return time.time() - last_s > _CHANGE_OF_HANDS_S

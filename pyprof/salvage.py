@@ -26,6 +26,7 @@ from pyprof.layout import (
     VERSION,
     Block,
     Incident,
+    Process,
     Rollup,
     open_envelope,
     piece_size,
@@ -188,10 +189,14 @@ def _described(file: Path, identity: Mapping[str, Any]) -> Recording:
     try:
         channels = dict(_rows(identity, rows.CHANNELS))
         meta = dict(_rows(identity, rows.META))
+        processes = tuple(_rows(identity, rows.PROCESSES))
+        lost = ["SQLite can't open it: events, costs and roll-ups are lost"]
+        if not _is_last(identity, processes):
+            lost.append("how much there was at its end is not known, as SQLite can't tell either")
         return Recording(
             path=str(file),
             meta=meta,
-            processes=tuple(_rows(identity, rows.PROCESSES)),
+            processes=processes,
             sources=tuple(_rows(identity, rows.SOURCES)),
             channels=tuple(channels[index] for index in range(len(channels))),
             blocks=(),
@@ -201,10 +206,16 @@ def _described(file: Path, identity: Mapping[str, Any]) -> Recording:
             incidents=(),
             stats={},
             thinned={} if (kept := Tally.parse(meta.get(KEY, ""))) is None else kept.thinned,
-            defects=("SQLite can't open it: events, costs and roll-ups are lost",),
+            defects=tuple(lost),
         )
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise RecordingError(f"the inventory of {file.name} is damaged: {brief(error)}") from None
+
+
+def _is_last(identity: Mapping[str, Any], processes: Sequence[Process]) -> bool:
+    """Whether an inventory was made at the end, when it was known how much there is."""
+    end_ns = processes[0].end_ns
+    return end_ns is not None and int(identity["t_ns"]) >= end_ns
 
 
 def _rows(identity: Mapping[str, Any], query: rows.Query[Any]) -> Iterator[Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pyprof import _native
 from pyprof.host import NS_PER_S
 from pyprof.layout import Block, Incident, Rollup
 from pyprof.reading import SHORT_CHANGES
@@ -46,11 +47,21 @@ def select(recording: Recording, times_ns: Sequence[int]) -> Selection:
     return _Planner(recording, times_ns).select()
 
 
-def _read(recording: Recording, blocks: Sequence[Block]) -> Selection:
-    found = list(recording.shelf.frames(blocks))
-    chosen = Selection([frame for frame in found if frame is not None])
+def _read(
+    recording: Recording, blocks: Sequence[Block], needed: Mapping[int, Span] | None = None
+) -> Selection:
+    """``needed``: of a block by its number, the time that is wanted; None: all of each."""
+    chosen = Selection()
+    lost = 0
+    for block, frame in zip(blocks, recording.shelf.frames(blocks), strict=True):
+        if frame is None:
+            lost += 1
+        elif needed is None:
+            chosen.frames.append(frame)
+        else:
+            chosen.frames.append(_native.cut_frames(frame, *needed[block.id], _CONTEXT))
     chosen.frames += recording.tail
-    if lost := found.count(None):
+    if lost:
         chosen.defects.append(f"{lost} damaged or missing blocks of readings were left out")
     return chosen
 
@@ -58,13 +69,12 @@ def _read(recording: Recording, blocks: Sequence[Block]) -> Selection:
 class _Track:
     """One channel's blocks and the time that its roll-ups shall stand for."""
 
-    def __init__(self, recording: Recording, index: int, times_ns: Sequence[int]) -> None:
+    def __init__(
+        self, recording: Recording, index: int, blocks: Iterable[Block], times_ns: Sequence[int]
+    ) -> None:
         self.index = index
         self.origin_ns = recording.start_ns
-        self.blocks = sorted(
-            (block for block in recording.blocks if block.channel == index),
-            key=lambda block: block.first_seq,
-        )
+        self.blocks = sorted(blocks, key=lambda block: block.first_seq)
         self.raw_from_ns = self._raw_from(index in recording.thinned)
         self.islands = list(_merge(self._around(times_ns)))
         self.end_ns = times_ns[-1]
@@ -125,7 +135,13 @@ class _Track:
 class _Planner:
     def __init__(self, recording: Recording, times_ns: Sequence[int]) -> None:
         self.recording = recording
-        self.tracks = [_Track(recording, i, times_ns) for i in range(len(recording.channels))]
+        blocks: dict[int, list[Block]] = {}
+        for block in recording.blocks:
+            blocks.setdefault(block.channel, []).append(block)
+        self.tracks = [
+            _Track(recording, i, blocks.get(i, ()), times_ns)
+            for i in range(len(recording.channels))
+        ]
         self.tracks = [t for t in self.tracks if t.blocks or t.index in recording.thinned]
         self.known: dict[tuple[int, int, int], Rollup] = {}
 
@@ -144,6 +160,7 @@ class _Planner:
             for from_ns, to_ns in _merge(self._without(index, span))
         )
         blocks: dict[int, Block] = {}
+        needed: dict[int, Span] = {}
         rolls: dict[int, list[Roll]] = {}
         defects = []
         for track in self.tracks:
@@ -155,8 +172,12 @@ class _Planner:
                 channel = self.recording.channels[track.index].id
                 defects.append(f"{lost_s:.0f} s of roll-ups of {channel} are missing")
             for from_ns, to_ns in self._raw(track, tiles):
-                blocks.update((block.id, block) for block in track.near(from_ns, to_ns))
-        chosen = _read(self.recording, sorted(blocks.values(), key=lambda block: block.id))
+                for block in track.near(from_ns, to_ns):
+                    blocks[block.id] = block
+                    before = needed.get(block.id, (from_ns, to_ns))
+                    needed[block.id] = min(before[0], from_ns), max(before[1], to_ns)
+        ordered = sorted(blocks.values(), key=lambda block: block.id)
+        chosen = _read(self.recording, ordered, needed)
         chosen.rolls = rolls
         chosen.defects += defects
         chosen.findings = [f for f in self.recording.findings if _stands_in(f, rolls)]

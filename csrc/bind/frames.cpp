@@ -36,6 +36,16 @@ py::bytes join(const py::bytes& bytes, size_t most) {
   return to_bytes(out);
 }
 
+py::bytes cut(const py::bytes& bytes, int64_t from_ns, int64_t to_ns, size_t context) {
+  std::vector<uint8_t> out;
+  const auto input = view(bytes);
+  {
+    const py::gil_scoped_release release;
+    cut_frames(input, from_ns, to_ns, context, out);
+  }
+  return to_bytes(out);
+}
+
 // Frames of one channel from columns of numbers, as tests and imports have them.
 py::bytes make_frame(uint32_t channel, uint64_t first_seq, const std::vector<int64_t>& last_old_ns,
                      const std::vector<int64_t>& first_new_ns, const std::vector<int64_t>& at_ns,
@@ -114,6 +124,8 @@ Grain grain_of(int64_t step_ns, double quantum_j) {
 void bind_frames(py::module_& module) {
   module.def("frame_info", &frame_info, py::arg("frames"));
   module.def("join_frames", &join, py::arg("frames"), py::arg("most") = 4096);
+  module.def("cut_frames", &cut, py::arg("frames"), py::arg("from_ns"), py::arg("to_ns"),
+             py::arg("context"));
   module.def("make_frame", &make_frame, py::kw_only(), py::arg("channel"), py::arg("first_seq"),
              py::arg("last_old_ns"), py::arg("first_new_ns"), py::arg("at_ns"), py::arg("raw"),
              py::arg("first_flags"), py::arg("last_read_ns"), py::arg("period_ns"),

@@ -401,8 +401,10 @@ Account::Account(std::vector<Channel> channels, int64_t start_ns, int64_t end_ns
 void Account::add_frames(std::span<const uint8_t> bytes) {
   Decoded decoded = decode_frames(bytes);
   damaged_bytes_ += decoded.damaged_bytes;
-  for (Frame& frame : decoded.frames) {
-    if (frame.channel < frames_.size()) frames_[frame.channel].push_back(std::move(frame));
+  for (size_t i = 0; i < decoded.frames.size(); ++i) {
+    const uint32_t channel = decoded.frames[i].channel;
+    const auto piece = decoded.pieces[i];
+    if (channel < frames_.size()) frames_[channel].emplace_back(piece.begin(), piece.end());
   }
 }
 
@@ -425,7 +427,11 @@ std::vector<int64_t> Account::times_ns() const {
 
 Curve Account::make_curve(size_t channel, std::span<const int64_t> times_ns,
                           const States& states) const {
-  Curve curve(channels_[channel], frames_[channel], start_ns_, end_ns_, times_ns, rolls_[channel]);
+  std::vector<Frame> frames;
+  for (const auto& piece : frames_[channel]) {
+    frames.push_back(std::move(decode_frames(piece).frames.front()));
+  }
+  Curve curve(channels_[channel], std::move(frames), start_ns_, end_ns_, times_ns, rolls_[channel]);
   curve.solve(states);
   return curve;
 }

@@ -86,8 +86,10 @@ class Account {
   std::vector<Channel> channels_;
   int64_t start_ns_, end_ns_;
   Phase root_phase_;
-  std::vector<std::vector<Frame>> frames_;  // by channel
-  std::vector<std::vector<Roll>> rolls_;    // by channel
+  // By channel, as they were given: decoded they take eight times the room, which one channel at a
+  // time is granted.
+  std::vector<std::vector<std::vector<uint8_t>>> frames_;
+  std::vector<std::vector<Roll>> rolls_;  // by channel
   std::vector<ProcessMarks> marks_;
   uint64_t damaged_bytes_ = 0;
 };

@@ -255,6 +255,7 @@ Decoded decode_frames(std::span<const uint8_t> bytes) {
       Frame frame;
       if (!get_frame(body, frame, get)) return false;
       decoded.frames.push_back(std::move(frame));
+      decoded.pieces.emplace_back(body.data() - kOuterBytes, body.size() + kOuterBytes);
       return true;
     });
   };

@@ -51,7 +51,8 @@ void encode_frame(const Frame& frame, std::vector<uint8_t>& out);
 
 struct Decoded {
   std::vector<Frame> frames;
-  size_t damaged_bytes = 0;  // skipped between whole frames
+  std::vector<std::span<const uint8_t>> pieces;  // of the input, one a frame
+  size_t damaged_bytes = 0;                      // skipped between whole frames
 };
 
 // Reads every whole frame in `bytes`, in any order of channels, resynchronising on the magic after

@@ -56,4 +56,23 @@ void join_frames(std::span<const uint8_t> frames, size_t most, std::vector<uint8
   }
 }
 
+void cut_frames(std::span<const uint8_t> frames, int64_t from_ns, int64_t to_ns, size_t context,
+                std::vector<uint8_t>& out) {
+  for (Frame& frame : decode_frames(frames).frames) {
+    auto& changes = frame.changes;
+    const auto seen = [](const Change& change) { return change.first_new_ns; };
+    const auto begin = std::ranges::lower_bound(changes, from_ns, {}, seen) - changes.begin();
+    const auto end = std::ranges::upper_bound(changes, to_ns, {}, seen) - changes.begin();
+    const size_t first = static_cast<size_t>(begin) - std::min<size_t>(begin, context);
+    const size_t last = std::min(static_cast<size_t>(end) + context, changes.size());
+    if (last < changes.size() && last > 0) {
+      frame.pulse.last_read_ns = changes[last - 1].first_new_ns;
+      changes.resize(last);
+    }
+    changes.erase(changes.begin(), changes.begin() + static_cast<ptrdiff_t>(first));
+    frame.first_seq += first;
+    encode_frame(frame, out);
+  }
+}
+
 }  // namespace pyprof

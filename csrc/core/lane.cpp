@@ -27,6 +27,7 @@ constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 constexpr int64_t kTaken = -1;
 constexpr unsigned long kSlackNs = 1000;  // the default of 50 us is half a bracket of RAPL
 constexpr int64_t kBurstNs = 8 * kNsPerMs;
+constexpr int64_t kAwayNs = kNsPerMs / 4;          // reads of files take a few microseconds
 constexpr int64_t kLongestBurstNs = 4 * kBurstNs;  // where the thread was away meanwhile
 constexpr size_t kMostBurst = 64;
 constexpr int64_t kHangNs = 10 * kNsPerMs;  // no driver's call takes so long in good health
@@ -387,6 +388,7 @@ void LaneThread::attend(int64_t now_ns, bool always) {
 // that updates faster than it will be read.
 void LaneThread::burst() {
   Burst found[kMostBurst];
+  bool away[kMostBurst] = {};
   const size_t count = std::min(slots_.size(), kMostBurst);
   const int64_t from = monotonic_ns();
   const std::lock_guard lock(mutex_);
@@ -399,11 +401,17 @@ void LaneThread::burst() {
       all = false;
       const ChannelState& lead = slot.channels()[0];
       const int64_t changed = lead.changed_at_ns, read = lead.last_read_ns;
-      slot.read(monotonic_ns());
-      slot.read_until(monotonic_ns());
+      const int64_t before = monotonic_ns();
+      slot.read(before);
+      const int64_t after = monotonic_ns();
+      slot.read_until(after);
       entries_[i].latencies->add(slot.took_ns());
-      slot.store(log_);
       ++reads_;
+      // The thread was away within the read: of the value nobody knows when it was so. The next
+      // read tells.
+      away[i] = after - before > kAwayNs && !away[i];
+      if (away[i]) continue;
+      slot.store(log_);
       found[i].read(lead.last_read_ns, read, lead.changed_at_ns != changed);
     }
   }

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from profiler_script import TOTAL_W, start_script, write_signals
+from soak.simulated import head_of
 
 import pyprof
 from pyprof import runfolder
@@ -22,6 +23,7 @@ from pyprof.hardware import Look
 from pyprof.joining import join
 from pyprof.loading import load_file
 from pyprof.session import Session
+from pyprof.store import Store
 
 
 @pytest.fixture
@@ -289,6 +291,23 @@ def test_second_run_of_the_same_name_is_refused(session: Session, tmp_path: Path
         with pytest.raises(UsageError, match="being recorded right now"):
             other.start()
     assert session.running
+
+
+def test_an_earlier_shared_run_is_no_part_of_a_later_one(tmp_path: Path) -> None:
+    folder = tmp_path / "run.pyprof.d"
+    folder.mkdir()
+    Store(folder / "node-1-1.pyprof", head_of([])).close()
+    runfolder.share(folder)  # others of the run may have ended a moment ago
+    long_ago = time.time() - 60
+    os.utime(folder / "node-1-1.pyprof", (long_ago, long_ago))
+    with pytest.raises(UsageError, match="left of an earlier run"):
+        runfolder.share(folder)
+    guard = Store(folder / "stages-2-2.pyprof", head_of([]))
+    runfolder.share(folder)
+    guard.close()
+    (tmp_path / "run.pyprof").touch()
+    with pytest.raises(UsageError, match="exists"):
+        runfolder.share(folder)
 
 
 def test_output_that_cannot_be_written_still_reports(

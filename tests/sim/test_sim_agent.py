@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -251,6 +252,15 @@ def test_the_unit_is_hardened_and_names_this_installation(tmp_path: Path) -> Non
         (*PYPROF, "agent", "--print-unit", "--folder", "/srv/x"), capture_output=True, text=True
     )
     assert elsewhere.returncode == 2
+    if shutil.which("systemd-analyze") is not None:
+        unit = tmp_path / "pyprof-agent.service"
+        unit.write_text(text)
+        # The threshold is in tenths of its scale of exposure from 0 to 10.
+        for words in (("verify",), ("security", "--offline=true", "--threshold=20")):
+            judged = subprocess.run(
+                ("systemd-analyze", *words, str(unit)), capture_output=True, text=True
+            )
+            assert judged.returncode == 0, judged.stdout + judged.stderr
 
 
 def test_nothing_to_publish_is_said(tmp_path: Path) -> None:

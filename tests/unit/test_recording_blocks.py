@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from soak.simulated import START_NS, S, head_of, node
 
 import pyprof
 from pyprof import _native, rollups
 from pyprof.layout import MOST_CHANGES, PAGE_BYTES, Rollup
 from pyprof.recording import Recording
+from pyprof.store import Batch, Store
 
 SIGNAL = """
 [[channel]]
@@ -132,3 +135,18 @@ def test_the_recording_holds_its_rollups(busy: Path) -> None:
             assert total_j == pytest.approx(channel.energy_j, rel=1e-3)
             covered_s = sum(row.covered_s for row in rows)
             assert covered_s == pytest.approx(report.run.duration_s, rel=0.05)
+
+
+def test_a_kill_before_the_start_was_written_counts_from_the_first_reading(tmp_path: Path) -> None:
+    sensors = node(gpus=1, sockets=0)
+    head = head_of(sensors)
+    process = replace(head.process, start_ns=None, mono_ns=START_NS - 5 * S)
+    store = Store(tmp_path / "cut.pyprof", replace(head, process=process))
+    frames = sensors[0].frame(0, START_NS) + sensors[0].frame(0, START_NS + 10 * S)
+    assert store.commit(Batch(START_NS + 10 * S, frames=frames))
+    store.close()
+    recording = pyprof.load(tmp_path / "cut.pyprof")
+    assert recording.start_ns == START_NS
+    report = recording.report()
+    assert report.channels["gpu0"].coverage == pytest.approx(1.0)
+    assert report.energy_j == pytest.approx(sensors[0].total_j, rel=0.02)

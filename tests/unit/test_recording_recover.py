@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -14,7 +16,7 @@ from soak.simulated import START_NS, S, Sensor, node, record, stages
 import pyprof
 from pyprof.cli import main
 from pyprof.errors import NewerSchemaError, PyprofError, RecordingError
-from pyprof.layout import PAGE_BYTES
+from pyprof.layout import IDENTITY_MAGIC, PAGE_BYTES, open_envelope
 from pyprof.salvage import recover
 
 
@@ -64,6 +66,19 @@ def test_without_its_first_pages(copy: Path, tmp_path: Path) -> None:
     assert report.energy_j == pytest.approx(truth.energy_j, rel=1e-9)
     assert report.stages["step"].count == 30
     assert any("recovered from" in event.text for event in report.events)
+    assert not any("not known" in loss for loss in saved.losses)
+    # Without the inventory of the end too, the first one can't say how much there was.
+    for at in (hit.start() for hit in re.finditer(b"PYI1", bytes(data))):
+        _, inventory = open_envelope(bytes(data)[at : at + piece_at(data, at)], IDENTITY_MAGIC)
+        if json.loads(inventory)["t_ns"] > START_NS:
+            data[at + 30] ^= 1
+    copy.write_bytes(data)
+    saved = recover(copy, tmp_path / "new.pyprof", overwrite=True)
+    assert any("how much there was" in loss for loss in saved.losses)
+
+
+def piece_at(data: bytearray, at: int) -> int:
+    return int.from_bytes(data[at + 4 : at + 8], "little")
 
 
 def test_truncated(copy: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from soak.simulated import START_NS, S, Sensor, head_of, mark_frame, node, record, stages
 
 import pyprof
-from pyprof import reading, selection
+from pyprof import _native, reading, selection
 from pyprof.energy import EnergyReport
 from pyprof.joining import load_folder
 from pyprof.layout import PAGE_BYTES
@@ -87,6 +87,10 @@ def test_it_reads_few_blocks(whole: Path, monkeypatch: pytest.MonkeyPatch) -> No
     recording = pyprof.load(whole)
     recording.report(start_ns=START_NS + 60 * S, end_ns=START_NS + 400 * S)
     assert 0 < sum(read) < len(recording.blocks) / 8
+    # Of the blocks no more is taken in than the minutes around the two ends: 20 changes a second.
+    chosen = selection.select(recording, [START_NS + 600 * S, START_NS + 9000 * S])
+    infos = [info for frame in chosen.frames for info in _native.frame_info(frame)]
+    assert sum(info[2] for info in infos) < 2 * 130 * 21 + len(infos) * 16
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,9 @@ def _recover(path: Path, out: Path) -> str:
     except PyprofError as error:
         check_sentence(error)
         return "refused"
-    assert report.energy_j is not None or not saved.changes
+    known = [row for row in report.channel_rows if row.energy_j is not None]
+    assert known or not saved.changes
+    assert saved.losses or report.energy_j is not None
     return "some" if saved.losses else "all"
 
 
