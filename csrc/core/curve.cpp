@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/clock.h"
+#include "core/levels.h"
 #include "core/repeats.h"
 #include "core/roll.h"
 #include "core/track.h"
@@ -21,6 +22,8 @@ constexpr double kMatchedU = 0.05;   // the same where a stage's mark is the ste
 constexpr double kCoarseU = 4;       // the least of these, x (bracket / interval)^1.5
 constexpr double kRepeatedU = 0.05;  // of the highest power of states that were solved
 constexpr double kMixedU = 3.2;
+constexpr double kDrawnU = 1.15;      // of the range that was drawn
+constexpr double kDrawnLeast = 0.12;  // the least of it, of the spread of powers
 constexpr double kMixedLeast = 0.1;
 constexpr double kBlurU = 1.1;       // two ends' brackets, each with any place as good, to 95 %
 constexpr double kWithin = 0.95;     // 95 % of a range in which any place is as good
@@ -51,6 +54,7 @@ Curve::Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns
       start_ns_(start_ns),
       end_ns_(std::max(start_ns, end_ns)) {
   unfold(*track_, marks_);
+  levels_ = std::make_unique<Levels>(*track_, marks_);
   if (!empty()) start_j_ = energy_at(start_ns);
 }
 
@@ -131,6 +135,21 @@ static double blur_at(const Shape& shape, double a, double power_w) {
   return power_w * (straight ? std::hypot(from_start, from_end) : from_start + from_end);
 }
 
+// Between the corners of a course that was drawn.
+static std::pair<double, double> drawn_doubt(const Shape& shape, double a) {
+  Shape::Corner from{0, 0}, to{shape.width_s, shape.energy_j};
+  for (const Shape::Corner& corner : shape.corners) {
+    if (a >= corner.into_s) from = corner;
+    if (a < corner.into_s) {
+      to = corner;
+      break;
+    }
+  }
+  const double share = (a - from.into_s) / (to.into_s - from.into_s);
+  return {from.down_j + (to.down_j - from.down_j) * share,
+          from.up_j + (to.up_j - from.up_j) * share};
+}
+
 // Widens an edge by what its interval leaves open.
 void Curve::bound(Edge& edge, const Shape& shape) const {
   const Track& track = *track_;
@@ -164,6 +183,13 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
           (kMixedU + coarse) * std::max(shape.spread_w, kMixedLeast * shape.most_w) * h;
       down = std::clamp(kWithin * (value - lo), 0.0, cap);
       up = std::clamp(kWithin * (hi - value), 0.0, cap);
+      break;
+    }
+    case Shape::Class::kDrawn: {
+      const auto [drawn_down, drawn_up] = drawn_doubt(shape, a);
+      const double least = std::max(kDrawnLeast, coarse) * shape.spread_w * h;
+      down = kDrawnU * drawn_down + least;
+      up = kDrawnU * drawn_up + least;
       break;
     }
     case Shape::Class::kBridged:

@@ -17,6 +17,7 @@ struct Roll;
 struct Track;
 struct Around;
 struct Repeats;
+class Levels;
 struct States;
 
 // Something that happened to a channel, found while its curve was built.
@@ -85,7 +86,8 @@ struct Shape {
   int64_t start_ns = 0, end_ns = 0;
   double width_s = 0, energy_j = 0, before_j = 0;
   struct Corner {
-    double into_s, energy_j;  // since the beginning of the interval
+    double into_s, energy_j;      // since the beginning of the interval
+    double down_j = 0, up_j = 0;  // kDrawn: half-widths of its 95 % interval
   };
   std::vector<Corner> corners;      // none: a straight line
   double start_w = 0, slope_w = 0;  // gauges: power at the beginning, and its change up to the end
@@ -94,6 +96,7 @@ struct Shape {
     kLevel,
     kStep,
     kMixed,
+    kDrawn,
     kBridged,
     kBeyond,
     kRamp,
@@ -164,7 +167,7 @@ class Curve {
   Shape shape(size_t interval) const;
   Shape::Class classify(const Around& around, const Shape& shape) const;
   void bend(Shape& shape) const;
-  bool sharpen(Shape& shape) const;
+  bool draw(Shape& shape) const;
   void repeat(Shape& shape) const;
   int64_t delayed(int64_t t_ns, size_t guess) const;
   void bound(Edge& edge, const Shape& shape) const;
@@ -173,6 +176,7 @@ class Curve {
 
   std::unique_ptr<Track> track_;
   std::unique_ptr<Repeats> repeats_;
+  std::unique_ptr<Levels> levels_;
   const States* states_ = nullptr;
   std::span<const int64_t> marks_;
   int64_t start_ns_, end_ns_;

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "core/curve.h"
-#include "core/deconvolve.h"
+#include "core/levels.h"
 #include "core/repeats.h"
 #include "core/track.h"
 
@@ -152,32 +152,17 @@ void Curve::bend(Shape& shape) const {
   }
 }
 
-// The same where the neighbours are not settled and a mark lies within: all that is near counts.
-bool Curve::sharpen(Shape& shape) const {
-  const double half = std::max(shape.half_start_s, shape.half_end_s);
-  if (2 * half >= kFineBracket * shape.width_s) return false;
+// The same where the neighbours are not settled and a mark lies within: what the whole run is like
+// counts.
+bool Curve::draw(Shape& shape) const {
   const auto mark = std::upper_bound(marks_.begin(), marks_.end(), shape.start_ns);
   if (mark == marks_.end() || *mark >= shape.end_ns) return false;
-  const auto& knots = track_->knots;
-  size_t from = shape.interval, to = from + 1;
-  for (int i = 0; i < 3 && from > 0 && knots[from - 1].kind == Knot::Kind::kPlain; ++i) --from;
-  for (int i = 0; i < 3 && to + 1 < knots.size() && knots[to].kind == Knot::Kind::kPlain; ++i) ++to;
-  Window window;
-  for (size_t i = from; i <= to; ++i) {
-    window.t_ns[window.count] = knots[i].t_ns;
-    window.energy_j[window.count] = knots[i].energy_j;
-    window.half_s[window.count++] = knots[i].half_s;
-  }
-  window.wanted = shape.interval - from;
-  window.quantum_j = track_->quantum_j;
-  window.limit_w = std::max(track_->limit_w, shape.most_w);
   Course course;
-  if (!deconvolve(window, marks_, course)) return false;
-  double energy_j = 0;
+  if (!levels_->draw(shape.interval, course)) return false;
+  shape.kind = Shape::Class::kDrawn;
   shape.corners.clear();
-  for (size_t i = 0; i + 1 < Course::kCells; ++i) {
-    energy_j += course.power_w[i] * (course.border_s[i + 1] - course.border_s[i]);
-    shape.corners.push_back({course.border_s[i + 1], energy_j});
+  for (const auto& border : course.borders) {
+    shape.corners.push_back({border.into_s, border.energy_j, border.down_j, border.up_j});
   }
   return true;
 }
@@ -335,7 +320,7 @@ Shape Curve::shape(size_t interval) const {
   if (track_->window_ns < 0 && to.t_ns - from.t_ns > 2 * track_->interval_ns) return shape;
   shape.kind = classify(around, shape);
   if (shape.kind == Shape::Class::kQuiet || shape.kind == Shape::Class::kLevel) return shape;
-  if (shape.kind != Shape::Class::kMixed || !sharpen(shape)) bend(shape);
+  if (shape.kind != Shape::Class::kMixed || !draw(shape)) bend(shape);
   return shape;
 }
 
