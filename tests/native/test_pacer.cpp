@@ -115,7 +115,7 @@ void check_default_pace() {
 }
 
 // Where two of three wakes come late by up to two updates, no phase can be told: the pacer must
-// not take one for granted.
+// not take one for granted for long.
 void check_starved() {
   std::mt19937 random(4242);
   const std::vector<double> updates = updates_of(100e6, 0.02, Jitter::kWalk, random);
@@ -135,16 +135,19 @@ void check_starved() {
       while (seen < updates.size() && updates[seen] <= now) ++seen;
       const auto stamp = static_cast<int64_t>(now);
       deadline = pacer.next(stamp, stamp, seen != index, last_old).deadline_ns;
-      if (seen != index && now > 60e9 && pacer.mode() == Pacer::Mode::kLocked) {
-        const double sigma = static_cast<double>(pacer.spread_ns()) / 1.349;
-        const double error = static_cast<double>(pacer.changed_at_ns()) - updates[seen - 1];
+      if (seen != index && now > 60e9) {
         ++changes;
-        outside += std::abs(error) > std::max(3 * sigma, 1e6);
+        if (pacer.mode() == Pacer::Mode::kLocked) {
+          const double sigma = static_cast<double>(pacer.spread_ns()) / 1.349;
+          const double error = static_cast<double>(pacer.changed_at_ns()) - updates[seen - 1];
+          outside += std::abs(error) > std::max(3 * sigma, 1e6);
+        }
       }
       last_old = stamp;
       index = seen;
     }
-    CHECK(changes == 0 || static_cast<double>(outside) / static_cast<double>(changes) < 0.1);
+    CHECK(changes > 3000);
+    CHECK(static_cast<double>(outside) / static_cast<double>(changes) < 0.05);
   }
 }
 
