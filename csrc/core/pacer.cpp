@@ -149,7 +149,11 @@ bool Pacer::add_step(int64_t step_ns, int64_t bracket_ns) {
   if (bracket_ns > close || last_bracket_ns_ > close) return false;
   const int64_t documented = pace_.documented_ns;
   // A gauge may have repeated its value in between: whole updates lie between changes.
-  if (documented > 0) step_ns /= std::max<int64_t>((step_ns + documented / 2) / documented, 1);
+  if (documented > 0) {
+    int64_t updates = std::max<int64_t>((step_ns + documented / 2) / documented, 1);
+    if (step_ns / updates > documented + documented / 10) ++updates;  // no slower than documented
+    step_ns /= updates;
+  }
   steps_[static_cast<size_t>(found_steps_++)] = step_ns;
   return found_steps_ == kAcquireSteps;
 }

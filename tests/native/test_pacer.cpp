@@ -183,6 +183,32 @@ void check_acquired_busy() {
   }
 }
 
+// A gauge without noise under a square wave changes at the edges alone: whole updates lie between
+// them, of no more than the documented period.
+void check_square_gauge() {
+  for (const double half : {150e6, 350e6, 500e6, 730e6}) {
+    for (const double period : {20e6, 100e6}) {
+      SamplerOptions options;
+      Pace pace = pace_of(Lane::kVendor, options);
+      pace.documented_ns = 100 * kNsPerMs;
+      Pacer pacer(pace);
+      double now = 0, before = 0;
+      int64_t deadline = pacer.start(0).deadline_ns, last_old = 0;
+      while (now < 30e9) {
+        now = std::max(now, static_cast<double>(deadline)) + 60e3;
+        const double update = std::floor((now - 7e6) / period) * period + 7e6;
+        const double value = std::fmod(update, 2 * half) < half ? 100 : 400;
+        const auto stamp = static_cast<int64_t>(now);
+        deadline = pacer.next(stamp, stamp, value != before, last_old).deadline_ns;
+        last_old = stamp;
+        before = value;
+      }
+      CHECK(pacer.period_ns() > 0 && pacer.period_ns() < 112 * kNsPerMs);
+      if (period == 100e6) CHECK_NEAR(static_cast<double>(pacer.period_ns()), 100e6, 1e6);
+    }
+  }
+}
+
 void check_burst() {
   // A counter of 1 ms, read each 5 us by a thread that is away for 2.4 ms now and then.
   std::mt19937 random(5);
@@ -263,6 +289,7 @@ int main() {
   check_starved();
   check_acquired_busy();
   check_burst();
+  check_square_gauge();
   check_irregular();
   check_blind_grid();
   check_fast_sensor();
