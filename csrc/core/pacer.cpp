@@ -17,14 +17,15 @@ constexpr double kIrregular = 0.15;
 constexpr double kLost = 0.25;
 constexpr double kWanders = 0.025;
 constexpr double kGridWanders = 0.15;
-// Bracketing reads, in standard deviations of the prediction. One update in twenty comes before
+constexpr double kClearly = 0.1;  // likelier, in logarithms, so that chance alone does not decide
+// Bracketing reads, in standard deviations of the prediction. One update in fifteen comes before
 // the first of them, and three reads are enough in the mean.
-constexpr double kStep = 1.16;
-constexpr double kLead = 1.0;                           // and half a step
-constexpr double kLeastStep = 0.015, kMostStep = 0.06;  // of the period
-constexpr int kPatience = 6;                            // reads of one update before the steps grow
+constexpr double kStep = 1.1;
+constexpr double kLead = 0.93;                           // and half a step
+constexpr double kLeastStep = 0.015, kMostStep = 0.055;  // of the period
+constexpr int kPatience = 6;  // reads of one update before the steps grow
 constexpr int kSilentLimit = 20;
-constexpr int kEarlyLimit = 8;  // one update in twenty is early by chance
+constexpr int kEarlyLimit = 8;  // one update in fifteen is early by chance
 constexpr double kLatenessGain = 0.05;
 constexpr int64_t kMostLatenessNs = 500 * kNsPerUs;
 constexpr int kLearning = 8;  // updates bracketed in a row after the lock
@@ -148,7 +149,11 @@ bool Pacer::add_step(int64_t step_ns, int64_t bracket_ns) {
   if (bracket_ns > close || last_bracket_ns_ > close) return false;
   const int64_t documented = pace_.documented_ns;
   // A gauge may have repeated its value in between: whole updates lie between changes.
-  if (documented > 0) step_ns /= std::max<int64_t>((step_ns + documented / 2) / documented, 1);
+  if (documented > 0) {
+    int64_t updates = std::max<int64_t>((step_ns + documented / 2) / documented, 1);
+    if (step_ns / updates > documented + documented / 10) ++updates;  // no slower than documented
+    step_ns /= updates;
+  }
   steps_[static_cast<size_t>(found_steps_++)] = step_ns;
   return found_steps_ == kAcquireSteps;
 }
@@ -292,19 +297,20 @@ void Pacer::coast() {
 void Pacer::observe(int64_t low_ns, int64_t high_ns) {
   const double period = best().period_ns(), sigma = best().sigma_ns();
   const auto high = static_cast<double>(high_ns);
-  double predicted = best().next_ns();
-  int64_t periods = 1;
-  if (high > predicted + period / 2) {
-    const double reach = high + std::min(sigma, period / 4);
-    const auto extra = static_cast<int64_t>((reach - predicted) / period);
-    periods += extra;
-    unseen_ += static_cast<uint64_t>(extra);
-  }
+  const Match found = match(best().next_ns(), period, sigma, static_cast<double>(low_ns), high);
+  unseen_ += static_cast<uint64_t>(found.periods - 1);
   // Where updates were missed, the value that was read is the last one's.
   const double low = std::max(static_cast<double>(low_ns), high - period - 2 * sigma);
+  if (!found.sure) {
+    grid_.skip(found.periods);
+    walk_.skip(found.periods);
+    changed_at_ns_ = low_ns + (high_ns - low_ns) / 2;
+    if (low > static_cast<double>(low_ns)) changed_at_ns_ = std::llround((low + high) / 2);
+    return;
+  }
   const bool on_grid = &best() == &grid_;
-  const double on_grid_ns = grid_.observe(periods, low, high);
-  const double on_walk_ns = walk_.observe(periods, low, high);
+  const double on_grid_ns = grid_.observe(found.periods, low, high);
+  const double on_walk_ns = walk_.observe(found.periods, low, high);
   changed_at_ns_ =
       std::clamp<int64_t>(std::llround(on_grid ? on_grid_ns : on_walk_ns), low_ns, high_ns);
   period_ns_ = std::llround(best().period_ns());
@@ -315,7 +321,7 @@ void Pacer::observe(int64_t low_ns, int64_t high_ns) {
 // update that is not placed adds to the error.
 void Pacer::judge(double sigma_ns) {
   const double error = sigma_ns / best().period_ns();
-  const double most = &best() == &walk_ ? kWanders : kGridWanders;
+  const double most = grid_.fit() > walk_.fit() + kClearly ? kGridWanders : kWanders;
   if (error > most) {
     every_ = std::max(every_ / 2, 1);
   } else if (error < most / 2) {

@@ -6,14 +6,14 @@
 namespace pyprof {
 namespace {
 
-// How fast the period itself may change, as a share of the noise of one update: about what keeps
-// the last 15 updates of a grid and the last 50 of a walk in memory.
-constexpr double kGridDrift = 1.8e-5;
+// About what keeps the last 30 updates of a grid and the last 50 of a walk in memory.
+constexpr double kGridDrift = 4e-6;
 constexpr double kWalkDrift = 4e-4;
 constexpr double kLeastNoise = 5e-4;  // of the period
 constexpr double kNoiseGain = 0.05;
 constexpr double kMostSurprise = 16;  // one update may be so many variances off before it is cut
 constexpr double kWorstFit = -8;
+constexpr double kNear = 2;  // standard deviations within which an update may have come or not
 constexpr double kFirstUpdates = 2;  // what the noise at the start is worth
 
 double squared(double x) { return x * x; }
@@ -44,6 +44,17 @@ CutNormal cut_normal(double mean, double variance, double low, double high) {
   return {std::clamp(mean + sigma * shift, low, high), variance * spread, weight};
 }
 
+Match match(double next_ns, double period_ns, double sigma_ns, double low_ns, double high_ns) {
+  if (high_ns <= next_ns + period_ns / 2) return {};
+  const double extra = std::floor((high_ns - next_ns) / period_ns);
+  const double since = high_ns - next_ns - extra * period_ns;  // since that one was due
+  const double near = kNear * sigma_ns;
+  const bool before = extra >= 1 && since < near && low_ns < high_ns - since - period_ns + near;
+  return {1 + static_cast<int64_t>(extra), !before && period_ns - since > near};
+}
+
+double Predictor::drift(Kind kind) { return kind == Kind::kGrid ? kGridDrift : kWalkDrift; }
+
 void Predictor::start(double at_ns, double period_ns, double error_ns, double period_error_ns) {
   at_ns_ = at_ns;
   period_ns_ = period_ns;
@@ -58,11 +69,10 @@ void Predictor::start(double at_ns, double period_ns, double error_ns, double pe
 void Predictor::skip(int64_t periods) {
   const auto n = static_cast<double>(periods);
   const bool walk = kind_ == Kind::kWalk;
-  const double drift = noise_ * (walk ? kWalkDrift : kGridDrift);
   at_ns_ += n * period_ns_;
   var_at_ += n * (2 * covar_ + n * var_period_) + (walk ? n * noise_ : 0);
   covar_ += n * var_period_;
-  var_period_ += n * drift;
+  var_period_ += n * noise_ * drift(kind_);
 }
 
 double Predictor::observe(int64_t periods, double low_ns, double high_ns) {

@@ -12,6 +12,15 @@ struct CutNormal {
 };
 CutNormal cut_normal(double mean, double variance, double low, double high);
 
+// Which update a read has seen that found a new value.
+struct Match {
+  int64_t periods = 1;  // after the last one
+  // Whether it can only be that one: a read close to when an update was due may have seen it or
+  // the one before.
+  bool sure = true;
+};
+Match match(double next_ns, double period_ns, double sigma_ns, double low_ns, double high_ns);
+
 // A Kalman filter over phase and period, taught by the ranges in which updates are known to lie. A
 // range that says nothing changes nothing; what is not seen for long becomes less sure.
 class Predictor {
@@ -21,6 +30,8 @@ class Predictor {
     kWalk,  // each interval strays, and the next update begins where this one ended
   };
   explicit Predictor(Kind kind) : kind_(kind) {}
+  // How fast the period itself may change: variance each update, as a share of an update's noise.
+  static double drift(Kind kind);
 
   // The last update came at `at_ns`; standard deviations of it and of the period.
   void start(double at_ns, double period_ns, double error_ns, double period_error_ns);

@@ -259,6 +259,13 @@ std::vector<Frame> frames_near(const std::vector<Frame>& frames, int64_t from_ns
   return near;
 }
 
+// So near a border changes are left as its roll-up saw them.
+int64_t border_of(const std::vector<Frame>& frames) {
+  int64_t longest_ns = 0;
+  for (const Frame& frame : frames) longest_ns = std::max(longest_ns, frame.pulse.period_ns);
+  return 2 * longest_ns;
+}
+
 }  // namespace
 
 RollUp roll_up(const Channel& channel, std::vector<Frame> frames, int64_t from_ns, int64_t grain_ns,
@@ -271,7 +278,8 @@ RollUp roll_up(const Channel& channel, std::vector<Frame> frames, int64_t from_n
   const int64_t grains = (settled_ns - from_ns) / grain_ns;
   const int64_t to_ns = last ? settled_ns : from_ns + grains * grain_ns;
   if (to_ns <= from_ns) return result;
-  const Track track = make_track(channel, std::move(frames), from_ns, to_ns);
+  // What is read later would move the borders that earlier roll-ups have.
+  const Track track = make_track(channel, std::move(frames), from_ns, to_ns, {0, 0});
   if (track.knots.size() < 2) return result;
   for (int64_t at_ns = from_ns; at_ns < to_ns; at_ns += grain_ns) {
     result.rolls.push_back(roll_of(track, at_ns, std::min(at_ns + grain_ns, to_ns)));
@@ -289,7 +297,11 @@ Track make_track(const Channel& channel, std::vector<Frame> frames, std::span<co
   Splicer splicer;
   const auto add_island = [&](int64_t from_ns, int64_t to_ns, int64_t low_ns, int64_t high_ns) {
     if (to_ns <= from_ns) return;
-    Track island = make_track(channel, frames_near(frames, low_ns, high_ns), from_ns, to_ns);
+    std::vector<Frame> near = frames_near(frames, low_ns, high_ns);
+    Settled settled;
+    if (low_ns != kNever) settled.from_ns = from_ns + border_of(near);
+    if (high_ns != kAlways) settled.to_ns = to_ns - border_of(near);
+    Track island = make_track(channel, std::move(near), from_ns, to_ns, settled);
     std::erase_if(island.events, [&](const CurveEvent& event) {
       return event.t_ns < from_ns || event.t_ns >= to_ns;
     });

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <utility>
 
 #include "core/clock.h"
 #include "core/counter.h"
+#include "core/stamps.h"
 
 namespace pyprof {
 namespace {
@@ -18,6 +20,9 @@ constexpr size_t kManyPowers = 20'000;  // and so many tell what is usual
 // A part may draw so many times what it was seen to draw, and so much of what any part can.
 constexpr double kSurgeOverSeen = 4;
 constexpr double kSurgeShare = 0.4;
+// Changes at the ends of a run have others on one side alone. They keep the places that roll-ups
+// give them, so that the total is the same with and without these.
+constexpr size_t kEnd = 4;
 constexpr double kReadBlurS = 100e-6;  // a stamp is the middle of a read, the value from within it
 constexpr double kSigmasPerSpread = 1.0 / 1.349;  // interquartile range of a normal distribution
 
@@ -85,11 +90,58 @@ double find_likely_power(const std::vector<Frame>& frames, const Channel& channe
   return std::min(channel.limit_w, std::max(kSurgeOverSeen * *high, kSurgeShare * channel.limit_w));
 }
 
+// The stamps that all changes together give each of them, in order of the reads that saw them.
+class Stamps {
+ public:
+  Stamps(const std::vector<Frame>& frames, const Channel& channel, int64_t period_ns,
+         const Settled& settled);
+  // Of the change that was first seen at `first_new_ns`; asked in order. Null: there is none.
+  const Stamp* at(int64_t first_new_ns) {
+    while (next_ < changes_.size() && changes_[next_].first_new_ns < first_new_ns) ++next_;
+    if (next_ == changes_.size() || changes_[next_].first_new_ns != first_new_ns) return nullptr;
+    return stamps_[next_].half_s >= 0 ? &stamps_[next_] : nullptr;
+  }
+
+ private:
+  std::vector<Change> changes_;
+  std::vector<Stamp> stamps_;
+  size_t next_ = 0;
+};
+
+Stamps::Stamps(const std::vector<Frame>& frames, const Channel& channel, int64_t period_ns,
+               const Settled& settled) {
+  if (channel.window_ns < 0 || settled.from_ns >= settled.to_ns) return;
+  uint64_t next_seq = 0;
+  int64_t spread_ns = 0;
+  for (const Frame& frame : frames) {
+    bool holed = frame.first_seq > next_seq;
+    for (Change change : frame.changes) {
+      if (!changes_.empty() && change.first_new_ns <= changes_.back().first_new_ns) continue;
+      if (std::exchange(holed, false)) change.flags |= kGap;
+      changes_.push_back(change);
+    }
+    next_seq = std::max(next_seq, frame.first_seq + frame.changes.size());
+    if (frame.pulse.spread_ns > 0) spread_ns = frame.pulse.spread_ns;
+  }
+  stamps_ = place_changes(changes_, period_ns, spread_ns);
+  for (size_t i = 0; i < stamps_.size(); ++i) {
+    const Change& change = changes_[i];
+    const bool inner = i >= kEnd && i + kEnd < stamps_.size();
+    const bool within =
+        change.last_old_ns >= settled.from_ns && change.first_new_ns <= settled.to_ns;
+    if (!inner || !within) stamps_[i] = {};
+  }
+}
+
 class Builder {
  public:
-  Builder(const Channel& channel, int64_t period_ns, double likely_w, int64_t start_ns,
-          int64_t end_ns)
-      : channel_(channel), start_ns_(start_ns), end_ns_(end_ns), likely_w_(likely_w) {
+  Builder(const Channel& channel, Stamps stamps, int64_t period_ns, double likely_w,
+          int64_t start_ns, int64_t end_ns)
+      : channel_(channel),
+        start_ns_(start_ns),
+        end_ns_(end_ns),
+        likely_w_(likely_w),
+        stamps_(std::move(stamps)) {
     track_.period_ns = period_ns;
     track_.window_ns = channel.window_ns;
     track_.limit_w = channel.limit_w > 0 ? channel.limit_w : kAssumedLimitW;
@@ -119,11 +171,12 @@ class Builder {
   void fill_blanks();
   double watts(uint64_t raw) const { return static_cast<double>(raw) * channel_.unit; }
   int64_t reach_ns() const { return std::max(track_.period_ns, 2 * track_.interval_ns); }
-  std::pair<int64_t, double> place(const Change& change) const;
+  std::pair<int64_t, double> place(const Change& change);
 
   const Channel& channel_;
   const int64_t start_ns_, end_ns_;
   const double likely_w_;  // as the limit, from the powers seen
+  Stamps stamps_;
   Track track_;
   uint64_t next_seq_ = 0;
   bool started_ = false;
@@ -214,7 +267,12 @@ void Builder::add_change(Change change) {
 }
 
 // When the sensor changed, and half the width of the window in which it did so (95 %).
-std::pair<int64_t, double> Builder::place(const Change& change) const {
+std::pair<int64_t, double> Builder::place(const Change& change) {
+  if ((change.flags & kGap) == 0) {
+    if (const Stamp* const stamp = stamps_.at(change.first_new_ns); stamp != nullptr) {
+      return {std::clamp(stamp->at_ns, change.last_old_ns, change.first_new_ns), stamp->half_s};
+    }
+  }
   const int64_t period = track_.period_ns;
   int64_t low = change.last_old_ns;
   int64_t at = change.at_ns;
@@ -605,13 +663,15 @@ double highest_mean_w(const std::vector<Knot>& knots, size_t from, size_t to) {
 }
 
 Track make_track(const Channel& channel, std::vector<Frame> frames, int64_t start_ns,
-                 int64_t end_ns) {
+                 int64_t end_ns, const Settled& settled) {
   std::sort(frames.begin(), frames.end(), [](const Frame& a, const Frame& b) {
     if (a.first_seq != b.first_seq) return a.first_seq < b.first_seq;
     return a.pulse.last_read_ns < b.pulse.last_read_ns;
   });
   const double likely_w = find_likely_power(frames, channel);
-  Builder builder(channel, find_period(frames, channel), likely_w, start_ns, end_ns);
+  const int64_t period_ns = find_period(frames, channel);
+  Builder builder(channel, Stamps(frames, channel, period_ns, settled), period_ns, likely_w,
+                  start_ns, end_ns);
   for (const Frame& frame : frames) builder.add(frame);
   return builder.finish();
 }

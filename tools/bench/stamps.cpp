@@ -53,6 +53,7 @@ void row(const char* pace_name, Following following, const char* machine_name,
       simulate::follow(load, own, pace_of(Lane::kVendor, options), 1, length_s, machine, random);
   const Channel channel = simulate::counter_channel(own);
   const Track track = make_track(channel, {paced.frame}, ns(1), ns(length_s));
+  const uint64_t first_raw = paced.frame.changes.front().raw;
   Errors taken, placed;
   size_t inside = 0;
   double width = 0;
@@ -62,15 +63,12 @@ void row(const char* pace_name, Following following, const char* machine_name,
     const double truth_s = paced.made_s[i];
     taken.shares.push_back(std::abs(static_cast<double>(change.at_ns) / 1e9 - truth_s) /
                            own.period_s);
-    // The track has one knot for each change, besides those at its ends.
-    const auto knot = std::min_element(
-        track.knots.begin() +
-            static_cast<ptrdiff_t>(std::min(track.knots.size() - 2, i > 2 ? i - 2 : i)),
-        track.knots.begin() + static_cast<ptrdiff_t>(std::min(track.knots.size(), i + 3)),
-        [&](const Knot& a, const Knot& b) {
-          return std::abs(static_cast<double>(a.t_ns) / 1e9 - truth_s) <
-                 std::abs(static_cast<double>(b.t_ns) / 1e9 - truth_s);
-        });
+    // The track has one knot for each change: the one with its energy.
+    const double energy_j = static_cast<double>(change.raw - first_raw) * own.unit;
+    const auto knot = std::lower_bound(
+        track.knots.begin(), track.knots.end(), energy_j - own.unit / 2,
+        [](const Knot& before, double joules) { return before.energy_j < joules; });
+    if (knot == track.knots.end()) continue;
     const double error_s = std::abs(static_cast<double>(knot->t_ns) / 1e9 - truth_s);
     placed.shares.push_back(error_s / own.period_s);
     inside += error_s <= static_cast<double>(knot->half_s);
