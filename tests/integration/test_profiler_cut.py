@@ -142,7 +142,7 @@ def check_survived(folder: Path, process: subprocess.Popen[str], out: Path) -> N
 def test_file_size_limit(tmp_path: Path) -> None:
     write_signals(tmp_path)
     limited = (
-        "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (229376, 229376))\n" + WORKLOAD
+        "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (327680, 327680))\n" + WORKLOAD
     )
     check_survived(tmp_path, start_script(tmp_path, limited), tmp_path / "run.pyprof")
 
@@ -150,7 +150,7 @@ def test_file_size_limit(tmp_path: Path) -> None:
 def test_file_size_limit_does_not_kill_a_workload_with_the_default_action(tmp_path: Path) -> None:
     write_signals(tmp_path)
     limited = (
-        "import resource, signal\nresource.setrlimit(resource.RLIMIT_FSIZE, (229376, 229376))\n"
+        "import resource, signal\nresource.setrlimit(resource.RLIMIT_FSIZE, (327680, 327680))\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n" + WORKLOAD
     )
     check_survived(tmp_path, start_script(tmp_path, limited), tmp_path / "run.pyprof")
