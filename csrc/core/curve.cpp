@@ -173,7 +173,7 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
       down = up = std::max(kLevelU, coarse) * shape.spread_w * h;
       break;
     case Shape::Class::kStep:
-      down = up = std::max(step_u, coarse) * shape.spread_w * h;
+      down = up = std::max(step_u, coarse) * shape.spread_w * h + shape.torn_j;
       break;
     case Shape::Class::kMixed: {
       const double most = std::max(track.most_w, shape.most_w);
