@@ -263,10 +263,10 @@ bool Curve::draw(Shape& shape) const {
 static bool is_level(const Around& around, std::span<const double> shares) {
   const double p = around.at(0);
   const auto level = [&](int like, int other) {
-    if (!around.alike(0, like)) return false;
+    // Two that are alike may be two halves of one burst.
+    if (!around.alike(0, like) || !around.alike(like, 2 * like)) return false;
     const double through = around.at(other), from = around.at(2 * other);
-    double to = around.at(like);
-    if (around.alike(like, 2 * like)) to = 0.5 * (to + around.at(2 * like));
+    const double to = around.level(like);
     const bool settled = around.alike(0, other) || around.alike(other, 2 * other);
     if (!settled && (through - p) * (through - from) > 0) return false;
     return std::all_of(shares.begin(), shares.end(), [&](double share) {
