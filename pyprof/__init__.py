@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pyprof.energy import EnergyReport
     from pyprof.errors import PyprofError
     from pyprof.loading import load
+    from pyprof.pause import dither
     from pyprof.profiler import Profiler
     from pyprof.sampling import Scheduling
 
@@ -27,6 +28,7 @@ __all__ = [
     "Scenario",
     "Scheduling",
     "__version__",
+    "dither",
     "footprint",
     "load",
     "stage",
@@ -38,6 +40,7 @@ _HOMES = {
     "PyprofError": "pyprof.errors",
     "Scenario": "pyprof.carbon",
     "Scheduling": "pyprof.sampling",
+    "dither": "pyprof.pause",
     "footprint": "pyprof.carbon",
     "load": "pyprof.loading",
     "stage": "pyprof.stages",

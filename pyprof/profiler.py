@@ -138,13 +138,13 @@ class Profiler:
             raise UsageError("this profiler is already active: stop it first, or make another")
         self._session = self._log = None
         self._keeps = False
-        if self._sync is not None:
-            _native.set_sync(self._sync)
         if self._is_shared or runfolder.surrounding() is not None:
             self._join_run()
             self._start_ns = time.monotonic_ns()
         else:
             self._join_session()
+        if self._sync is not None:
+            _native.set_sync(self._sync)
         self._pid, self._end_ns = os.getpid(), None
 
     def stop(self) -> None:
@@ -155,7 +155,7 @@ class Profiler:
         if self._log is not None:
             self._log.rest()
         if self._sync is not None:
-            _native.set_sync(None)
+            _native.set_sync(runfolder.sync_of_run())
         if self._session is not None:
             ended = _give_back(self._session)
             if ended and self._session.end_ns is not None:

@@ -33,6 +33,7 @@ from pyprof.tally import KEY, Tally
 
 VARIABLE = "PYPROF_RUN"
 PHASE_VARIABLE = "PYPROF_RUN_PHASE"
+SYNC_VARIABLE = "PYPROF_RUN_SYNC"
 _MOST_REWRITTEN_BYTES = 256 << 20
 _PHASES = ("development", "training", "deployment")
 #: Ranks of one run follow each other within this.
@@ -52,6 +53,11 @@ def environment(folder: Path, phase: str) -> dict[str, str]:
     salt = privacy.salt()
     named = {} if salt is None else {privacy.VARIABLE: salt}
     return {VARIABLE: str(folder), PHASE_VARIABLE: phase, **named}
+
+
+def sync_of_run() -> bool | None:
+    """``sync`` of the stages that say nothing themselves: True under ``pyprof run --sync``."""
+    return True if os.environ.get(SYNC_VARIABLE) == "1" and surrounding() is not None else None
 
 
 def folder_of(out: Path) -> Path:

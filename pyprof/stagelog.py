@@ -18,7 +18,7 @@ from pyprof.loading import STAGES_PREFIX
 from pyprof.notice import say
 from pyprof.reading import read
 from pyprof.recording import Recording
-from pyprof.runfolder import Surrounding, has_head, new_process, surrounding
+from pyprof.runfolder import Surrounding, has_head, new_process, surrounding, sync_of_run
 from pyprof.store import Batch, Head, Store
 from pyprof.writer import PERIOD_S, Writer
 
@@ -48,6 +48,7 @@ class StageLog:
 
     def start(self) -> None:
         """Log marks from now on."""
+        _native.set_sync(sync_of_run())
         _native.start_marks(self.run.phase)
         self._writer.start()
         leaving.at_exit(self.close)

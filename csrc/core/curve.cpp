@@ -22,8 +22,8 @@ constexpr double kMatchedU = 0.05;   // the same where a stage's mark is the ste
 constexpr double kCoarseU = 4;       // the least of these, x (bracket / interval)^1.5
 constexpr double kRepeatedU = 0.05;  // of the highest power of states that were solved
 constexpr double kMixedU = 3.2;
-constexpr double kDrawnU = 1.15;      // of the range that was drawn
-constexpr double kDrawnLeast = 0.12;  // the least of it, of the spread of powers
+constexpr double kDrawnU = 1.3;       // of the range that was drawn
+constexpr double kDrawnLeast = 0.15;  // the least of it, of the spread of powers
 constexpr double kMixedLeast = 0.1;
 constexpr double kBlurU = 1.1;       // two ends' brackets, each with any place as good, to 95 %
 constexpr double kWithin = 0.95;     // 95 % of a range in which any place is as good
@@ -173,7 +173,7 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
       down = up = std::max(kLevelU, coarse) * shape.spread_w * h;
       break;
     case Shape::Class::kStep:
-      down = up = std::max(step_u, coarse) * shape.spread_w * h;
+      down = up = std::max(step_u, coarse) * shape.spread_w * h + shape.torn_j;
       break;
     case Shape::Class::kMixed: {
       const double most = std::max(track.most_w, shape.most_w);

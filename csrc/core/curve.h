@@ -107,6 +107,7 @@ struct Shape {
   double most_w = 0;                        // highest of the three in the middle
   double half_start_s = 0, half_end_s = 0;  // half brackets of the two changes
   bool matched = false;                     // a stage's mark is the one step in the interval
+  double torn_j = 0;                        // by what two courses differ, either of which may be it
   double blur_start_j = 0, blur_mark_j = 0, blur_end_j = 0;  // then, for the brackets
 
   double at(double into_s) const;
@@ -166,6 +167,13 @@ class Curve {
  private:
   Shape shape(size_t interval) const;
   Shape::Class classify(const Around& around, const Shape& shape) const;
+  // A step between two powers: where it is by the energy, and the nearest mark (< 0: none) with how
+  // much better it explains that place than chance.
+  struct Step {
+    double at_s = 0, mark_s = -1, evidence = 0;
+  };
+  Step find_step(const Shape& shape, double left_w, double right_w) const;
+  double mark_share() const;
   void bend(Shape& shape) const;
   bool draw(Shape& shape) const;
   void repeat(Shape& shape) const;
@@ -178,6 +186,7 @@ class Curve {
   std::unique_ptr<Repeats> repeats_;
   std::unique_ptr<Levels> levels_;
   const States* states_ = nullptr;
+  mutable double mark_share_ = -1;  // of marks that are changes; < 0: not asked for yet
   std::span<const int64_t> marks_;
   int64_t start_ns_, end_ns_;
   double start_j_ = 0;

@@ -14,7 +14,9 @@ namespace {
 constexpr double kLevel = 0.02;        // powers closer than this are one level
 constexpr double kBeyondBoth = 0.06;   // a peak or dip stands out by this much
 constexpr double kFineBracket = 0.3;   // of the interval: wider brackets allow a straight line only
-constexpr double kMarkReach = 2.5;     // brackets between a step's place and the mark that made it
+constexpr double kPlaceError = 0.75;   // standard error of a step's place, in half brackets
+constexpr size_t kMostTried = 500;     // steps that tell how many marks are changes
+constexpr double kSure = 0.9;          // of a mark that it is the step, or that it is not
 constexpr double kClearly = 1.5;       // so many times as well explains a power clearly better
 constexpr double kMatchedBlur = 1.3;   // the powers beside it are known through brackets, too
 constexpr double kWindowLeast = 0.15;  // of the power: what such a window may have levelled out
@@ -56,6 +58,11 @@ struct Around {
   int from = 2, to = 2;    // inclusive
   bool has(int offset) const { return from <= 2 + offset && 2 + offset <= to; }
   double at(int offset) const { return power_w[2 + offset]; }
+  // The power of a neighbour, and of the one behind it where they share it.
+  double level(int offset) const {
+    return has(2 * offset) && alike(offset, 2 * offset) ? 0.5 * (at(offset) + at(2 * offset))
+                                                        : at(offset);
+  }
   bool alike(int a, int b) const {
     return std::abs(at(a) - at(b)) < noise_w[2 + a] + noise_w[2 + b];
   }
@@ -79,13 +86,87 @@ static Around look_around(const std::vector<Knot>& knots, size_t interval) {
   return around;
 }
 
+// What is known of an interval before anything is told of its course.
+static std::pair<Shape, Around> plain_shape(const std::vector<Knot>& knots, size_t interval) {
+  const Knot& from = knots[interval];
+  const Knot& to = knots[interval + 1];
+  Shape shape;
+  shape.interval = static_cast<uint32_t>(interval);
+  shape.start_ns = from.t_ns;
+  shape.end_ns = to.t_ns;
+  shape.width_s = seconds(to.t_ns - from.t_ns);
+  shape.before_j = from.energy_j;
+  shape.energy_j = to.energy_j - from.energy_j;
+  shape.half_start_s = from.half_s;
+  shape.half_end_s = to.half_s;
+  const Around around = look_around(knots, interval);
+  const auto [low, high] =
+      std::minmax_element(around.power_w + around.from, around.power_w + around.to + 1);
+  shape.spread_w = *high - *low;
+  shape.most_w = around.at(0);
+  if (around.has(-1)) shape.most_w = std::max(shape.most_w, around.at(-1));
+  if (around.has(1)) shape.most_w = std::max(shape.most_w, around.at(1));
+  return {shape, around};
+}
+
+// One step explains the interval: its place follows from the energy. The nearest mark may be it.
+Curve::Step Curve::find_step(const Shape& shape, double left_w, double right_w) const {
+  const double w = shape.width_s, between_w = std::abs(left_w - right_w);
+  Step step;
+  step.at_s = std::clamp((shape.energy_j - right_w * w) / (left_w - right_w), 0.0, w);
+  const auto first = std::upper_bound(marks_.begin(), marks_.end(), shape.start_ns);
+  const auto last = std::lower_bound(first, marks_.end(), shape.end_ns);
+  if (first == last) return step;
+  const int64_t place_ns = shape.start_ns + std::llround(step.at_s * 1e9);
+  auto mark = std::lower_bound(first, last, place_ns);
+  if (mark == last || (mark != first && place_ns - *(mark - 1) < *mark - place_ns)) --mark;
+  step.mark_s = seconds(*mark - shape.start_ns);
+  const double half_s = std::max(shape.half_start_s, shape.half_end_s);
+  const double error_s = kPlaceError * half_s * std::hypot(left_w, right_w) / between_w + 1e-6;
+  const double off = (step.mark_s - step.at_s) / error_s;
+  // Against marks that lie anywhere.
+  const auto marks = static_cast<double>(last - first);
+  step.evidence = w / (marks * error_s * std::sqrt(2 * M_PI)) * std::exp(-0.5 * off * off);
+  return step;
+}
+
+// How many marks are changes of power, by the steps whose place is known without them.
+double Curve::mark_share() const {
+  if (mark_share_ >= 0) return mark_share_;
+  std::vector<double> evidence;
+  const auto& knots = track_->knots;
+  const size_t stride = 1 + marks_.size() / (4 * kMostTried);
+  size_t before = SIZE_MAX;
+  for (size_t i = 0; i < marks_.size() && evidence.size() < kMostTried; i += stride) {
+    const auto after = std::upper_bound(knots.begin(), knots.end(), marks_[i],
+                                        [](int64_t t, const Knot& knot) { return t < knot.t_ns; });
+    if (after == knots.begin() || after == knots.end()) continue;
+    const auto interval = static_cast<size_t>(after - knots.begin()) - 1;
+    if (interval == before || knots[interval].kind != Knot::Kind::kPlain) continue;
+    before = interval;
+    const auto [found, around] = plain_shape(knots, interval);
+    if (classify(around, found) != Shape::Class::kStep) continue;
+    const double left = around.level(-1), right = around.level(1);
+    if (std::abs(left - right) <= kLevel * around.at(0)) continue;
+    evidence.push_back(find_step(found, left, right).evidence);
+  }
+  double share = 0.5;
+  for (int round = 0; round < 10; ++round) {
+    double sum = 1;
+    for (const double each : evidence) sum += share * each / (share * each + 1 - share);
+    share = sum / (static_cast<double>(evidence.size()) + 2);
+  }
+  return mark_share_ = share;
+}
+
 // Where within one interval the power changed: at most one step, or a peak or dip between marks.
 void Curve::bend(Shape& shape) const {
   const Around around = look_around(track_->knots, shape.interval);
   const double half = std::max(shape.half_start_s, shape.half_end_s);
   const double w = shape.width_s, e = shape.energy_j;
   if (!around.has(-1) || !around.has(1) || 2 * half >= kFineBracket * w) return;
-  const double left = around.at(-1), power = around.at(0), right = around.at(1);
+  const double power = around.at(0);
+  const double left = around.level(-1), right = around.level(1);
   const auto first = std::upper_bound(marks_.begin(), marks_.end(), shape.start_ns);
   const auto last = std::lower_bound(first, marks_.end(), shape.end_ns);
   const auto into = [&](auto mark) { return seconds(*mark - shape.start_ns); };
@@ -95,31 +176,41 @@ void Curve::bend(Shape& shape) const {
   };
 
   if (std::abs(left - right) > kLevel * power && (power - left) * (power - right) <= 0) {
-    // One step explains the interval; its place follows from the energy.
-    double at_s = (e - right * w) / (left - right);
-    if (first != last) {
-      const int64_t place_ns = shape.start_ns + std::llround(at_s * 1e9);
-      auto mark = std::lower_bound(first, last, place_ns);
-      if (mark == last || (mark != first && place_ns - *(mark - 1) < *mark - place_ns)) --mark;
-      const double reach =
-          kMarkReach * half * std::max({left, power, right}) / std::abs(left - right);
-      if (std::abs(at_s - into(mark)) <= reach) {
-        // The mark is that step. Its own place has no error, so what two sides say of it differs by
-        // the stamps' errors: the side that is known better counts more.
-        at_s = into(mark);
-        const double rest_s = w - at_s;
-        const double before = squared(left * shape.half_start_s * (1 + at_s / w));
-        const double after = squared(right * shape.half_end_s * (1 + rest_s / w));
-        const double both = before + after, share = both > 0 ? after / both : 0.5;
-        shape.matched = true;
-        shape.blur_start_j = left * shape.half_start_s;
-        shape.blur_mark_j = both > 0 ? kMatchedBlur * std::sqrt(before * after / both) : 0;
-        shape.blur_end_j = right * shape.half_end_s;
-        turn(at_s, share * left * at_s + (1 - share) * (e - right * rest_s));
-        return;
-      }
+    const Step step = find_step(shape, left, right);
+    if (step.mark_s < 0) {
+      turn(step.at_s, left * step.at_s);
+      return;
     }
-    turn(at_s, left * at_s);
+    const double share = mark_share();
+    const double odds = share / (1 - share) * step.evidence;
+    const double sure = odds / (1 + odds);
+    // Where the mark is that step, its own place has no error, so what two sides say of it differs
+    // by the stamps' errors: the side that is known better counts more.
+    const double mark_s = step.mark_s, rest_s = w - mark_s;
+    const double before = squared(left * shape.half_start_s * (1 + mark_s / w));
+    const double after = squared(right * shape.half_end_s * (1 + rest_s / w));
+    const double both = before + after, weight = both > 0 ? after / both : 0.5;
+    const double mark_j = weight * left * mark_s + (1 - weight) * (e - right * rest_s);
+    if (sure > kSure) {
+      shape.matched = true;
+      shape.blur_start_j = left * shape.half_start_s;
+      shape.blur_mark_j = both > 0 ? kMatchedBlur * std::sqrt(before * after / both) : 0;
+      shape.blur_end_j = right * shape.half_end_s;
+      turn(mark_s, mark_j);
+      return;
+    }
+    if (sure < 1 - kSure) {
+      turn(step.at_s, left * step.at_s);
+      return;
+    }
+    // Either may be true: the mean of both courses, and a doubt of what they differ by.
+    Shape at_place = shape, at_mark = shape;
+    at_place.corners = {{step.at_s, left * step.at_s}};
+    at_mark.corners = {{mark_s, mark_j}};
+    for (const double at_s : {std::min(mark_s, step.at_s), std::max(mark_s, step.at_s)}) {
+      turn(at_s, sure * at_mark.at(at_s) + (1 - sure) * at_place.at(at_s));
+    }
+    shape.torn_j = std::abs(at_mark.at(mark_s) - at_place.at(mark_s));
     return;
   }
   const bool peak = power > (1 + kBeyondBoth) * std::max(left, right);
@@ -172,10 +263,10 @@ bool Curve::draw(Shape& shape) const {
 static bool is_level(const Around& around, std::span<const double> shares) {
   const double p = around.at(0);
   const auto level = [&](int like, int other) {
-    if (!around.alike(0, like)) return false;
+    // Two that are alike may be two halves of one burst.
+    if (!around.alike(0, like) || !around.alike(like, 2 * like)) return false;
     const double through = around.at(other), from = around.at(2 * other);
-    double to = around.at(like);
-    if (around.alike(like, 2 * like)) to = 0.5 * (to + around.at(2 * like));
+    const double to = around.level(like);
     const bool settled = around.alike(0, other) || around.alike(other, 2 * other);
     if (!settled && (through - p) * (through - from) > 0) return false;
     return std::all_of(shares.begin(), shares.end(), [&](double share) {
@@ -273,22 +364,7 @@ Shape Curve::shape(size_t interval) const {
   const auto& knots = track_->knots;
   const Knot& from = knots[interval];
   const Knot& to = knots[interval + 1];
-  Shape shape;
-  shape.interval = static_cast<uint32_t>(interval);
-  shape.start_ns = from.t_ns;
-  shape.end_ns = to.t_ns;
-  shape.width_s = seconds(to.t_ns - from.t_ns);
-  shape.before_j = from.energy_j;
-  shape.energy_j = to.energy_j - from.energy_j;
-  shape.half_start_s = from.half_s;
-  shape.half_end_s = to.half_s;
-  const Around around = look_around(knots, interval);
-  const auto [low, high] =
-      std::minmax_element(around.power_w + around.from, around.power_w + around.to + 1);
-  shape.spread_w = *high - *low;
-  shape.most_w = around.at(0);
-  if (around.has(-1)) shape.most_w = std::max(shape.most_w, around.at(-1));
-  if (around.has(1)) shape.most_w = std::max(shape.most_w, around.at(1));
+  auto [shape, around] = plain_shape(knots, interval);
   switch (from.kind) {
     case Knot::Kind::kBeyond:
       shape.kind = Shape::Class::kBeyond;
@@ -319,7 +395,7 @@ Shape Curve::shape(size_t interval) const {
   // A mean that many readings gave again and again runs straight.
   if (track_->window_ns < 0 && to.t_ns - from.t_ns > 2 * track_->interval_ns) return shape;
   shape.kind = classify(around, shape);
-  if (shape.kind == Shape::Class::kQuiet || shape.kind == Shape::Class::kLevel) return shape;
+  if (shape.kind == Shape::Class::kQuiet) return shape;
   if (shape.kind != Shape::Class::kMixed || !draw(shape)) bend(shape);
   return shape;
 }

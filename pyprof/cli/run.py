@@ -61,7 +61,7 @@ the command has started: 125 usage, 126 not executable, 127 not found.
 """
 
 _ERROR_STATUS = 125
-_FLAGS = {"--help", "--force", "--quiet", "--no-model", "--record-argv", "--redact"}
+_FLAGS = {"--help", "--force", "--quiet", "--no-model", "--record-argv", "--redact", "--sync"}
 _NAME_LENGTH = 40
 #: The name of a recording that several processes write together.
 SHARED_SUFFIX = ".pyprof.d"
@@ -86,6 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phase", choices=PHASES, default="training", help="phase of the run")
     parser.add_argument(
         "--record-argv", action="store_true", help="keep the command's arguments in the recording"
+    )
+    parser.add_argument(
+        "--sync", action="store_true", help="stages wait for the devices at both ends"
     )
     options.add_privacy(parser)
     options.add_place(parser)
@@ -200,6 +203,10 @@ class _Measuring:
             session = self._new_session()
             session.start()
             self._session, self.environment = session, session.environment
+            if self._args.sync and self.environment:
+                from pyprof.runfolder import SYNC_VARIABLE
+
+                self.environment = {**self.environment, SYNC_VARIABLE: "1"}
         except (UsageError, BaselineError):
             raise
         except Exception as error:

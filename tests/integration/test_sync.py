@@ -269,3 +269,25 @@ def test_the_default_is_gone_after_the_profiler(signals: str) -> None:
         pass
     assert calls == []
     assert _native.set_sync(None) is None
+
+
+def test_run_makes_the_stages_of_its_command_wait(tmp_path: Path) -> None:
+    code = (
+        "import sys, types, pyprof\n"
+        "calls = []\n"
+        "cupy = sys.modules['cupy'] = types.ModuleType('cupy')\n"
+        "runtime = types.SimpleNamespace(deviceSynchronize=lambda: calls.append(1))\n"
+        "cupy.cuda = types.SimpleNamespace(runtime=runtime)\n"
+        "with pyprof.stage('waits'): pass\n"
+        "with pyprof.stage('does not', sync=False): pass\n"
+        "with pyprof.Profiler(sync=False), pyprof.stage('inner'): pass\n"
+        "with pyprof.stage('again'): pass\n"
+        "assert len(calls) == 4, calls\n"
+    )
+    done = pyprof(
+        *simulated(tmp_path, "--sync", "-q", "-o", "run.pyprof", "-c", code), cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    waited = {row["path"]: row["sync"] for row in report_of(tmp_path)["stages"]}
+    assert waited["waits"] is waited["again"] is True
+    assert waited["does not"] is waited["inner"] is False

@@ -69,6 +69,30 @@ inline Load make_load(const std::string& kind, double length_s, double least_s,
       load.hold(random.exponential(0.02), 180);
     } else if (kind == "package") {
       load.hold(random.uniform(0.01, 0.4), random.uniform(0, 1) < 0.5 ? 60 : 180);
+    } else if (kind == "uneven telegraph") {
+      load.hold(random.exponential(0.6), 130);
+      load.hold(random.exponential(0.12), 480);
+    } else if (kind == "sawtooth") {
+      for (int i = 0; i < 70; ++i) load.hold(0.01, 120 + 6.5 * i);
+      load.hold(0.2, 120);
+    } else if (kind == "inference") {
+      load.hold(random.exponential(0.25), 90);
+      load.hold(random.uniform(0.03, 0.15), random.uniform(0, 1) < 0.7 ? 420 : 530);
+    } else if (kind == "with evaluation") {
+      for (int i = 0; i < 10; ++i) {
+        load.hold(0.15 * random.uniform(0.9, 1.1), 560);
+        load.hold(0.05 * random.uniform(0.9, 1.1), 280);
+      }
+      load.hold(random.uniform(0.1, 0.3), 120);
+      load.hold(random.uniform(0.8, 1.2), 340);
+    } else if (kind == "idle, then busy") {
+      load.hold(random.uniform(3, 6), 60);
+      for (int i = 0; i < 20; ++i)
+        load.hold(random.uniform(0.1, 0.4), 550 * random.uniform(0.97, 1.03));
+    } else if (kind == "relaxing") {
+      load.hold(random.uniform(0.2, 0.8), 90);
+      const int pieces = static_cast<int>(random.uniform(40, 160));
+      for (int i = 0; i < pieces; ++i) load.hold(0.005, 480 + 170 * std::exp(-0.005 * i / 0.15));
     } else {
       return load;
     }

@@ -25,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sim.machine import Running
-from sim.overlay import over_sys
+from sim.overlay import bound_by_modes, over_sys
 
 from conformance.scenarios import Scenario, table
 
@@ -131,9 +131,14 @@ def _ask_on(running: Running, folder: Path, tool: str, scenario: Scenario, pytho
     words = [python, str(HERE / "runner.py"), str(HERE / f"adapters/{tool}.py"), str(plan)]
     work = folder / "work"
     work.mkdir()
+    rights: list[str] = []
+    if scenario.closed:
+        rights = bound_by_modes()
+        for counter in Path(running.sysfs).rglob("energy_uj"):
+            counter.chmod(0)
     try:
         done = subprocess.run(
-            [*over_sys(running.sysfs), *words],
+            [*over_sys(running.sysfs), *rights, *words],
             cwd=work,
             env={**_environment(folder, scenario.device == "gpu"), **running.env},
             capture_output=True,
