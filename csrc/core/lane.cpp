@@ -307,7 +307,11 @@ bool LaneThread::turn(int64_t now_ns) {
   turn_ns_ = now_ns;
   int64_t before = now_ns;
   int64_t next = kNever;
-  for (const Entry& entry : entries_) {
+  const size_t count = entries_.size();
+  for (size_t i = 0; i < count; ++i) {
+    const Entry& entry = entries_[i];
+    if (i + 2 < count) entries_[i + 2].slot->fetch();
+    if (i + 1 < count) entries_[i + 1].slot->fetch_unit();
     if (entry.due.ready_ns > now_ns) {
       next = std::min(next, entry.due.deadline_ns);
       continue;
@@ -326,7 +330,7 @@ bool LaneThread::turn(int64_t now_ns) {
       slot.read_until(before);
     }
   }
-  store(entries_.size(), next);
+  store(count, next);
   return true;
 }
 
