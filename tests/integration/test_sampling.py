@@ -203,7 +203,7 @@ def test_a_zone_that_vanishes_and_returns_is_a_gap(tmp_path: Path) -> None:
     for index, true_j in enumerate(truth_j):
         assert report.channels[f"package-{index}"].energy_j == pytest.approx(true_j, rel=0.03)
     kinds = {event.kind for event in report.events if event.channel == "package-0"}
-    assert kinds & {"failed", "lost"}
+    assert kinds >= {"lost", "back"}
     assert not [event for event in report.events if event.channel == "package-1"]
 
 
