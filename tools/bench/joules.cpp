@@ -499,7 +499,7 @@ int main(int argc, char** argv) {
   const std::vector<std::pair<const char*, std::function<void()>>> sets = {
       {"held", held},
       {"pooled", [] { pooled("All loads, bursts included", kAll); }},
-      {"others", [] { pooled("Loads that no constant was chosen by", kHeldOut); }},
+      {"others", [] { pooled("Loads on which the method was not built", kHeldOut); }},
       {"constant", constant},
       {"packages", packages},
       {"gauges", gauges},

@@ -7,7 +7,7 @@ stage's energy: the bias of the sum, the median, the 95th percentile and the wor
 half-width of the 95 % intervals, its ratio to the 95th percentile of the error, and how often the
 truth lies inside. ``pacer`` rows drive the pacer that reads real hardware; ``3 % bracket`` rows
 place each change between two reads that are 3 % of a period apart. The rows of ``others`` are for
-loads that no constant of the interval was chosen by; each set ends with how many goals it met.
+loads on which the method was not built; each set ends with how many goals it met.
 """
 
 from __future__ import annotations
