@@ -85,7 +85,7 @@ if pace != "none":
     hardware = _native.Hardware(sysfs=sysfs, nvml=nvml, sources=["rapl-powercap", "nvml"])
     sampler = _native.Sampler(hardware, int(interval_ns), pace=pace)
     sampler.start()
-time.sleep(2)
+time.sleep(1)
 begin = time.perf_counter()
 work()
 print(time.perf_counter() - begin)
