@@ -32,8 +32,8 @@ begun = time.monotonic()
 begin()
 print("ready", flush=True)
 sys.stdin.readline()
-samples = end()
-print(json.dumps(dict(samples_hz=samples / (time.monotonic() - begun))))
+lasted = time.monotonic() - begun
+print(json.dumps(dict(samples_hz=end() / lasted)))
 """
 
 
@@ -57,7 +57,7 @@ def begin():
     profiler.start()
 def end():
     profiler.stop()
-    return profiler.report.overhead.reads / 12
+    return profiler.report().overhead.reads / 12
 """
 
 PEERS = (

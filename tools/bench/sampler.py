@@ -6,7 +6,8 @@ Four RAPL zones in a tree, eight GPUs behind a library. Ratios are taken pair by
 round, in which each variant runs once in a process of its own; shown are medians.
 
 - floor: reads at a fixed interval beside a bare C loop that does the same ("null": that loop
-  against itself). "held": the same while the main thread holds the GIL in C code.
+  against itself). "held": the same while the main thread holds the GIL in C code;
+  "beside": the loop while another process computes.
 - paces: the named paces after five seconds, with the time in the drivers' calls apart.
 - change: reads per update and the error of the time of change (phase.cpp: updates whose moments are
   known), in percent of the period.
@@ -84,7 +85,7 @@ if pace != "none":
     hardware = _native.Hardware(sysfs=sysfs, nvml=nvml, sources=["rapl-powercap", "nvml"])
     sampler = _native.Sampler(hardware, int(interval_ns), pace=pace)
     sampler.start()
-time.sleep(2)
+time.sleep(1)
 begin = time.perf_counter()
 work()
 print(time.perf_counter() - begin)
@@ -118,6 +119,10 @@ def beside_floor(running: Running, program: Path, hz: int, seconds: float) -> di
     ours = sampler(running, length, interval_ns=interval_ns)
     again = floor.run(command, running)
     held = sampler(running, length, interval_ns=interval_ns, held=True)
+    # A main thread that computes takes a processor, GIL or not: so does this one beside the loop.
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as burden:
+        beside = floor.run(command, running)
+        burden.kill()
     floor_cpu = bare["cpu_s"] / bare["wall_s"]
     cpu = ours["cpu_s"] / ours["wall_s"]
     ticks, held_ticks = (each["reads"] / floor.READS for each in (ours, held))
@@ -132,7 +137,8 @@ def beside_floor(running: Running, program: Path, hz: int, seconds: float) -> di
         "late_percent": 100 * ours["late"] / max(ours["reads"], 1),
         "held_hz": held_ticks / held["wall_s"],
         "held_late_percent": 100 * held["late"] / max(held["reads"], 1),
-        "floor_late_percent": 100 * bare["late"] / max(bare["ticks"], 1),
+        "beside_hz": beside["ticks"] / beside["wall_s"],
+        "beside_late_percent": 100 * beside["late"] / max(beside["ticks"], 1),
     }
 
 
