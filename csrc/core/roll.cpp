@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "core/powers.h"
+
 namespace pyprof {
 namespace {
 

@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "core/predictor.h"
 
 namespace pyprof {
 namespace {
 
+// Changes at the ends of a run have others on one side alone. They keep the places that roll-ups
+// give them, so that the total is the same with and without these.
+constexpr size_t kEnd = 4;
 constexpr size_t kFewest = 6;           // changes in a row
 constexpr double kLongest = 32;         // periods without a change end a row
 constexpr size_t kBlock = 512;          // changes smoothed at once,
@@ -306,6 +310,37 @@ std::vector<Stamp> place_changes(std::span<const Change> changes, int64_t period
     from = to;
   }
   return stamps;
+}
+
+Stamps::Stamps(const std::vector<Frame>& frames, const Channel& channel, int64_t period_ns,
+               const Settled& settled) {
+  if (channel.window_ns < 0 || settled.from_ns >= settled.to_ns) return;
+  uint64_t next_seq = 0;
+  int64_t spread_ns = 0;
+  for (const Frame& frame : frames) {
+    bool holed = frame.first_seq > next_seq;
+    for (Change change : frame.changes) {
+      if (!changes_.empty() && change.first_new_ns <= changes_.back().first_new_ns) continue;
+      if (std::exchange(holed, false)) change.flags |= kGap;
+      changes_.push_back(change);
+    }
+    next_seq = std::max(next_seq, frame.first_seq + frame.changes.size());
+    if (frame.pulse.spread_ns > 0) spread_ns = frame.pulse.spread_ns;
+  }
+  stamps_ = place_changes(changes_, period_ns, spread_ns);
+  for (size_t i = 0; i < stamps_.size(); ++i) {
+    const Change& change = changes_[i];
+    const bool inner = i >= kEnd && i + kEnd < stamps_.size();
+    const bool within =
+        change.last_old_ns >= settled.from_ns && change.first_new_ns <= settled.to_ns;
+    if (!inner || !within) stamps_[i] = {};
+  }
+}
+
+const Stamp* Stamps::at(int64_t first_new_ns) {
+  while (next_ < changes_.size() && changes_[next_].first_new_ns < first_new_ns) ++next_;
+  if (next_ == changes_.size() || changes_[next_].first_new_ns != first_new_ns) return nullptr;
+  return stamps_[next_].half_s >= 0 ? &stamps_[next_] : nullptr;
 }
 
 }  // namespace pyprof

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
+#include "core/channel.h"
 #include "core/frame.h"
 
 namespace pyprof {
@@ -21,5 +23,26 @@ struct Stamp {
 // prediction, 0: unknown.
 std::vector<Stamp> place_changes(std::span<const Change> changes, int64_t period_ns,
                                  int64_t spread_ns);
+
+// The time within which changes are placed by all readings around them; outside it by what was
+// known when they were read, which pieces of a track that meet agree on.
+struct Settled {
+  int64_t from_ns = std::numeric_limits<int64_t>::min();
+  int64_t to_ns = std::numeric_limits<int64_t>::max();
+};
+
+// The stamps that all changes together give each of them, in order of the reads that saw them.
+class Stamps {
+ public:
+  Stamps(const std::vector<Frame>& frames, const Channel& channel, int64_t period_ns,
+         const Settled& settled);
+  // Of the change that was first seen at `first_new_ns`; asked in order. Null: there is none.
+  const Stamp* at(int64_t first_new_ns);
+
+ private:
+  std::vector<Change> changes_;
+  std::vector<Stamp> stamps_;
+  size_t next_ = 0;
+};
 
 }  // namespace pyprof

@@ -8,21 +8,15 @@
 
 #include "core/clock.h"
 #include "core/counter.h"
+#include "core/powers.h"
+#include "core/prior.h"
 #include "core/stamps.h"
 
 namespace pyprof {
 namespace {
 
 constexpr double kSecond = 1e-9;
-constexpr uint64_t kMostEvents = 100;   // of one kind and channel; the last one stands for the rest
-constexpr size_t kFewPowers = 8;        // so few powers seen say nothing about those not seen
-constexpr size_t kManyPowers = 20'000;  // and so many tell what is usual
-// A part may draw so many times what it was seen to draw, and so much of what any part can.
-constexpr double kSurgeOverSeen = 4;
-constexpr double kSurgeShare = 0.4;
-// Changes at the ends of a run have others on one side alone. They keep the places that roll-ups
-// give them, so that the total is the same with and without these.
-constexpr size_t kEnd = 4;
+constexpr uint64_t kMostEvents = 100;  // of one kind and channel; the last one stands for the rest
 constexpr double kReadBlurS = 100e-6;  // a stamp is the middle of a read, the value from within it
 constexpr double kSigmasPerSpread = 1.0 / 1.349;  // interquartile range of a normal distribution
 
@@ -32,105 +26,6 @@ std::string describe(const char* format, double number) {
   char text[96];
   std::snprintf(text, sizeof text, format, number);
   return text;
-}
-
-int64_t median(std::vector<int64_t>& values) {
-  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-// The update period as the sampler found it, else as the changes show it, else as documented.
-int64_t find_period(const std::vector<Frame>& frames, const Channel& channel) {
-  int64_t found = 0;
-  for (const Frame& frame : frames) {
-    if (frame.pulse.period_ns > 0) found = frame.pulse.period_ns;
-  }
-  if (found > 0) return found;
-  std::vector<int64_t> steps;
-  std::vector<int64_t> brackets;
-  const Change* before = nullptr;
-  for (const Frame& frame : frames) {
-    for (const Change& change : frame.changes) {
-      if (before != nullptr && change.flags == 0) {
-        steps.push_back(change.at_ns - before->at_ns);
-        brackets.push_back(change.first_new_ns - change.last_old_ns);
-      }
-      before = &change;
-      if (steps.size() >= 1000) break;
-    }
-  }
-  if (steps.size() >= 3) {
-    const int64_t step = median(steps);
-    // Reads that outnumber the changes tell the period; reads that always find a new value do not.
-    if (2 * step > 5 * median(brackets)) return step;
-  }
-  return std::max<int64_t>(channel.period_ns, 0);
-}
-
-// A limit that holds for every part on sale lets a counter of a small range wrap unseen in a
-// fraction of a second. What this one was seen to draw says more, though wraps may hide in it: so
-// no less than a share of the limit.
-double find_likely_power(const std::vector<Frame>& frames, const Channel& channel) {
-  if (channel.kind != Kind::kCounter || channel.range == 0) return channel.limit_w;
-  std::vector<double> powers;
-  for (const Frame& frame : frames) {
-    for (size_t i = 1; i < frame.changes.size() && powers.size() < kManyPowers; ++i) {
-      const Change& before = frame.changes[i - 1];
-      const Change& after = frame.changes[i];
-      const double most_s = seconds(after.first_new_ns - before.last_old_ns);
-      if (after.flags != 0 || after.raw < before.raw || most_s <= 0) continue;
-      powers.push_back(static_cast<double>(after.raw - before.raw) * channel.unit / most_s);
-    }
-  }
-  if (powers.size() < kFewPowers) return channel.limit_w;
-  const auto high =
-      powers.begin() + static_cast<ptrdiff_t>(powers.size() - 1 - powers.size() / 100);
-  std::nth_element(powers.begin(), high, powers.end());
-  return std::min(channel.limit_w, std::max(kSurgeOverSeen * *high, kSurgeShare * channel.limit_w));
-}
-
-// The stamps that all changes together give each of them, in order of the reads that saw them.
-class Stamps {
- public:
-  Stamps(const std::vector<Frame>& frames, const Channel& channel, int64_t period_ns,
-         const Settled& settled);
-  // Of the change that was first seen at `first_new_ns`; asked in order. Null: there is none.
-  const Stamp* at(int64_t first_new_ns) {
-    while (next_ < changes_.size() && changes_[next_].first_new_ns < first_new_ns) ++next_;
-    if (next_ == changes_.size() || changes_[next_].first_new_ns != first_new_ns) return nullptr;
-    return stamps_[next_].half_s >= 0 ? &stamps_[next_] : nullptr;
-  }
-
- private:
-  std::vector<Change> changes_;
-  std::vector<Stamp> stamps_;
-  size_t next_ = 0;
-};
-
-Stamps::Stamps(const std::vector<Frame>& frames, const Channel& channel, int64_t period_ns,
-               const Settled& settled) {
-  if (channel.window_ns < 0 || settled.from_ns >= settled.to_ns) return;
-  uint64_t next_seq = 0;
-  int64_t spread_ns = 0;
-  for (const Frame& frame : frames) {
-    bool holed = frame.first_seq > next_seq;
-    for (Change change : frame.changes) {
-      if (!changes_.empty() && change.first_new_ns <= changes_.back().first_new_ns) continue;
-      if (std::exchange(holed, false)) change.flags |= kGap;
-      changes_.push_back(change);
-    }
-    next_seq = std::max(next_seq, frame.first_seq + frame.changes.size());
-    if (frame.pulse.spread_ns > 0) spread_ns = frame.pulse.spread_ns;
-  }
-  stamps_ = place_changes(changes_, period_ns, spread_ns);
-  for (size_t i = 0; i < stamps_.size(); ++i) {
-    const Change& change = changes_[i];
-    const bool inner = i >= kEnd && i + kEnd < stamps_.size();
-    const bool within =
-        change.last_old_ns >= settled.from_ns && change.first_new_ns <= settled.to_ns;
-    if (!inner || !within) stamps_[i] = {};
-  }
 }
 
 class Builder {
@@ -165,8 +60,6 @@ class Builder {
   void end_mean();
   void end_power();
   void extend_front();
-  void find_powers();
-  void find_variance();
   void add_ends();
   void fill_blanks();
   double watts(uint64_t raw) const { return static_cast<double>(raw) * channel_.unit; }
@@ -514,80 +407,6 @@ void Builder::extend_front() {
   knots.insert(knots.begin(), front);
 }
 
-void Builder::find_powers() {
-  constexpr double kLow = 0.001, kHigh = 0.9995;
-  // A power that no two neighbours share was not held long enough to be seen as it is.
-  constexpr double kUnheld = 1.0;
-  std::vector<float> powers, lower, higher;  // the latter two of each pair of neighbours
-  powers.reserve(track_.knots.size());
-  lower.reserve(track_.knots.size());
-  higher.reserve(track_.knots.size());
-  bool joined = false;
-  for (size_t i = 0; i + 1 < track_.knots.size(); ++i) {
-    const Knot& knot = track_.knots[i];
-    const Knot& next = track_.knots[i + 1];
-    const bool seen = knot.kind == Knot::Kind::kPlain || knot.kind == Knot::Kind::kRamp;
-    if (seen) {
-      const double power_w = (next.energy_j - knot.energy_j) / seconds(next.t_ns - knot.t_ns);
-      powers.push_back(static_cast<float>(power_w));
-    }
-    if (seen && joined) {
-      const auto [low, high] = std::minmax(powers[powers.size() - 2], powers.back());
-      lower.push_back(low);
-      higher.push_back(high);
-    }
-    joined = seen;
-  }
-  // What models give is all there is to know of them.
-  const bool few = powers.size() < kFewPowers && channel_.window_ns >= 0;
-  if (few || powers.empty() || lower.empty()) {
-    track_.high_w = track_.most_w = track_.limit_w;
-    return;
-  }
-  const auto quantile = [](std::vector<float>& values, double share) {
-    const auto at =
-        static_cast<ptrdiff_t>(std::lround(share * static_cast<double>(values.size() - 1)));
-    std::nth_element(values.begin(), values.begin() + at, values.end());
-    return double{values[static_cast<size_t>(at)]};
-  };
-  const double low = quantile(powers, kLow), high = quantile(powers, kHigh);
-  const double held_low = quantile(higher, kLow), held_high = quantile(lower, kHigh);
-  track_.low_w = std::max(low - 0.05 * (high - low), 0.0);
-  track_.high_w = high + 0.1 * (high - low);
-  track_.least_w = std::max(track_.low_w - kUnheld * std::max(held_low - low, 0.0), 0.0);
-  track_.most_w = track_.high_w + kUnheld * std::max(high - held_high, 0.0);
-}
-
-// A gauge that averages over less than its period does not see the rest: the variance of its
-// samples tells what may have been there.
-void Builder::find_variance() {
-  const int64_t period = track_.period_ns;
-  if (channel_.kind != Kind::kGauge || channel_.window_ns < 0 || period <= channel_.window_ns)
-    return;
-  const double unseen = 1 - seconds(channel_.window_ns) / seconds(period);
-  const auto& knots = track_.knots;
-  track_.variance_j2.assign(knots.size(), 0);
-  for (size_t i = 0; i + 1 < knots.size(); ++i) {
-    double added = 0;
-    if (knots[i].kind == Knot::Kind::kRamp) {
-      const size_t from = i >= 2 ? i - 2 : 0;
-      const size_t to = std::min(i + 3, knots.size() - 1);
-      double sum = 0, squares = 0;
-      for (size_t k = from; k <= to; ++k) {
-        sum += knots[k].power_w;
-        squares += double{knots[k].power_w} * knots[k].power_w;
-      }
-      const auto n = static_cast<double>(to - from + 1);
-      const double spread = std::max(squares / n - sum / n * (sum / n), 0.0);
-      const double step_w = double{knots[i + 1].power_w} - knots[i].power_w;
-      const double width_s = seconds(knots[i + 1].t_ns - knots[i].t_ns);
-      added = width_s * std::min(width_s, seconds(period)) * unseen *
-              std::max(step_w * step_w, spread) / 2;
-    }
-    track_.variance_j2[i + 1] = track_.variance_j2[i] + added;
-  }
-}
-
 // Of the run before the first reading and after the last one a little is carried on from the power
 // beside it (up to `known`); for the rest nothing is known.
 void Builder::add_ends() {
@@ -634,33 +453,16 @@ Track Builder::finish() {
   }
   // Even a single reading makes a curve: it is known that there was one.
   if (track_.knots.size() == 1) knot(track_.knots[0].t_ns + 1, 0, 0, 0, Knot::Kind::kFlat);
-  find_powers();
+  find_powers(track_, channel_);
   track_.peak_w = highest_mean_w(track_.knots, 0, track_.knots.size() - 1);
   extend_front();
-  find_variance();
+  find_variance(track_, channel_);
   add_ends();
   fill_blanks();
   return std::move(track_);
 }
 
 }  // namespace
-
-double highest_mean_w(const std::vector<Knot>& knots, size_t from, size_t to) {
-  double peak = -1;
-  size_t end = from;
-  for (size_t i = from; i < to; ++i) {
-    if (knots[i].kind == Knot::Kind::kRamp) peak = std::max<double>(peak, knots[i].power_w);
-    if (knots[i].kind != Knot::Kind::kPlain) continue;
-    end = std::max(end, i + 1);
-    const auto plain_on = [&] { return knots[end].kind == Knot::Kind::kPlain && end < to; };
-    const auto width_s = [&] { return seconds(knots[end].t_ns - knots[i].t_ns); };
-    const auto blur_s = [&] { return knots[i].half_s + knots[end].half_s; };
-    while (width_s() < 4 * blur_s() && plain_on()) ++end;
-    if (width_s() < 4 * blur_s()) continue;
-    peak = std::max(peak, (knots[end].energy_j - knots[i].energy_j) / width_s());
-  }
-  return peak >= 0 ? peak : kUnknown;
-}
 
 Track make_track(const Channel& channel, std::vector<Frame> frames, int64_t start_ns,
                  int64_t end_ns, const Settled& settled) {

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "core/channel.h"
 #include "core/curve.h"
 #include "core/frame.h"
+#include "core/stamps.h"
 
 namespace pyprof {
 
@@ -56,17 +56,6 @@ struct Track {
 
 // For a channel whose source knows no limit: no single device or package draws more.
 inline constexpr double kAssumedLimitW = 2000;
-
-// The highest mean power between the knots `from` and `to`, over stretches long enough that the
-// brackets of their ends hardly matter; NaN if there is none.
-double highest_mean_w(const std::vector<Knot>& knots, size_t from, size_t to);
-
-// The time within which changes are placed by all readings around them; outside it by what was
-// known when they were read, which pieces of a track that meet agree on.
-struct Settled {
-  int64_t from_ns = std::numeric_limits<int64_t>::min();
-  int64_t to_ns = std::numeric_limits<int64_t>::max();
-};
 
 Track make_track(const Channel& channel, std::vector<Frame> frames, int64_t start_ns,
                  int64_t end_ns, const Settled& settled = {});
