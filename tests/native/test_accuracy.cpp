@@ -107,7 +107,7 @@ uint64_t seed = 1;
 Pools measure(const char* sensor, double length_s, bool coincident, const Watch& watch) {
   Pools pools;
   for (const char* kind : kLoads) {
-    Score score = run(kind, length_s, coincident, seed += 1'000'003, 2, watch);
+    Score score = run(kind, length_s, coincident, seed += 1'000'003, 4, watch);
     if (verbose) print_row(sensor, kind, length_s, coincident, score);
     const std::string name = kind;
     pools.all.append(score);
@@ -122,10 +122,9 @@ Pools measure(const char* sensor, double length_s, bool coincident, const Watch&
 void test_locked() {
   for (const double period_s : {0.02, 0.1}) {
     for (const double bracket : {0.03, 0.10, 0.25}) {
-      if (period_s < 0.1 && bracket == 0.10) continue;
       char name[32];
       std::snprintf(name, sizeof name, "%.0f ms, %.0f %%", period_s * 1e3, bracket * 100);
-      for (const double length_s : {0.3, 1.0}) {
+      for (const double length_s : {0.3, 1.0, 2.0}) {
         for (const bool coincident : {false, true}) {
           Pools pools = measure(name, length_s, coincident, locked(period_s, bracket));
           if (length_s >= 1) {

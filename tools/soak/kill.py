@@ -22,13 +22,13 @@ _SIGNALS = """
 id = "package-0"
 kind = "constant"
 watts = 100.0
-sensor = { period_s = 0.001, quantum_j = 6.1e-5 }
+sensor = { period_s = 0.005, quantum_j = 6.1e-5 }
 
 [[channel]]
 id = "gpu0"
 kind = "constant"
 watts = 250.0
-sensor = { period_s = 0.001 }
+sensor = { period_s = 0.02 }
 """
 _WORK = """
 import sys, time
