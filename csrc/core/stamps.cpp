@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/predictor.h"
+#include "core/smoother.h"
 
 namespace pyprof {
 namespace {
@@ -13,134 +14,48 @@ namespace {
 // Changes at the ends of a run have others on one side alone. They keep the places that roll-ups
 // give them, so that the total is the same with and without these.
 constexpr size_t kEnd = 4;
-constexpr size_t kFewest = 6;           // changes in a row
-constexpr double kLongest = 32;         // periods without a change end a row
-constexpr size_t kBlock = 512;          // changes smoothed at once,
-constexpr size_t kAhead = 32;           // with so many after them
-constexpr size_t kJudged = 4096;        // changes that tell the noise
-constexpr size_t kWarm = 16;            // of which the first don't
-constexpr double kRegular = 0.15;       // of the period: noise that is worth a model
-constexpr double kGuess = 0.05;         // and what it is taken for at first
-constexpr double kDoubt = 1.25;         // brackets wider than the noise tell it rather too low
-constexpr double kPeriodError = 0.01;   // of the period
-constexpr double kInforms = 0.5;        // of the period: a bracket that teaches the phase
-constexpr double kLeastVariance = 1e6;  // ns^2: a read takes a microsecond
-constexpr double kSigmas = 2;           // 95 %
+constexpr size_t kFewest = 6;          // changes in a row
+constexpr double kLongest = 32;        // periods without a change end a row
+constexpr size_t kBlock = 512;         // changes smoothed at once,
+constexpr size_t kAhead = 32;          // with so many after them
+constexpr size_t kJudged = 4096;       // changes that tell the noise
+constexpr size_t kWarm = 16;           // of which the first don't
+constexpr double kRegular = 0.15;      // of the period: noise that is worth a model
+constexpr double kGuess = 0.05;        // and what it is taken for at first
+constexpr double kDoubt = 1.25;        // brackets wider than the noise tell it rather too low
+constexpr double kPeriodError = 0.01;  // of the period
+constexpr double kInforms = 0.5;       // of the period: a bracket that teaches the phase
+constexpr double kSigmas = 2;          // 95 %
 constexpr double kSigmasPerSpread = 1 / 1.349;  // interquartile range of a normal distribution
+
+constexpr double kLeastVariance = 1e6;  // ns^2: a read takes a microsecond
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
 double squared(double x) { return x * x; }
 
-// -- straight lines through changes --------------------------------------------------------------
-
-// Where a line is and how fast it rises.
-struct State {
-  double at = 0, rate = 0;
-  double var_at = 0, covar = 0, var_rate = 0;
-};
-
-// A change as an observation of the line; of infinite variance it says nothing.
-struct Site {
-  double y = 0, variance = kNever;
-};
-
-// From one change to the next: how far, and what may change meanwhile.
-struct Step {
-  double length = 0;
-  double var_at = 0, var_rate = 0;
-};
+// -- a row of changes without a gap --------------------------------------------------------------
 
 struct Normal {
   double mean = 0, variance = kNever;
 };
 
-State ahead_of(const State& from, const Step& step) {
-  const double n = step.length;
-  State to = from;
-  to.at += n * from.rate;
-  to.var_at += n * (2 * from.covar + n * from.var_rate) + step.var_at;
-  to.covar += n * from.var_rate;
-  to.var_rate += step.var_rate;
-  return to;
-}
-
-void teach(State& state, const Site& site) {
-  if (!(site.variance < kNever)) return;
-  const double sum = state.var_at + site.variance;
-  const double gain = state.var_at / sum, rate_gain = state.covar / sum;
-  const double error = site.y - state.at;
-  state.at += gain * error;
-  state.rate += rate_gain * error;
-  state.var_rate -= rate_gain * state.covar;
-  state.covar -= gain * state.covar;
-  state.var_at -= gain * state.var_at;
+// What all other changes say of one.
+Normal others(const Smoother& smoother, size_t k, const LineSite& site) {
+  const LineState& all = smoother.all(k);
+  const double variance = std::max(all.var_at, kLeastVariance);
+  if (!site.tells()) return {all.at, variance};
+  if (variance > 0.9999 * site.variance) return {smoother.ahead(k).at, smoother.ahead(k).var_at};
+  const double rest = 1 / (1 / variance - 1 / site.variance);
+  return {all.at + (all.at - site.y) * rest / site.variance, rest};
 }
 
 // The observation that would turn the distribution before the cut into the one after it.
-Site site_of(const Normal& before, const CutNormal& after) {
+LineSite site_of(const Normal& before, const CutNormal& after) {
   const double told = 1 / after.variance - 1 / before.variance;
   if (!(told * before.variance > 1e-6)) return {};
   const double variance = std::max(1 / told, kLeastVariance);
   return {after.mean + (after.mean - before.mean) * variance / before.variance, variance};
 }
-
-// Forward through changes, then back, so that each is placed by all others.
-class Smoother {
- public:
-  // `steps[k]` leads to change k, the first from `start`.
-  void run(const State& start, std::span<const Step> steps, std::span<const Site> sites);
-  // What all other changes say of one.
-  Normal others(size_t k, const Site& site) const {
-    const double variance = std::max(all_[k].var_at, kLeastVariance);
-    if (!(site.variance < kNever)) return {all_[k].at, variance};
-    if (variance > 0.9999 * site.variance) return {ahead_[k].at, ahead_[k].var_at};
-    const double rest = 1 / (1 / variance - 1 / site.variance);
-    return {all_[k].at + (all_[k].at - site.y) * rest / site.variance, rest};
-  }
-  const State& taught(size_t k) const { return taught_[k]; }
-
- private:
-  std::vector<State> ahead_, taught_, all_;
-};
-
-void Smoother::run(const State& start, std::span<const Step> steps, std::span<const Site> sites) {
-  const size_t count = steps.size();
-  ahead_.resize(count);
-  taught_.resize(count);
-  all_.resize(count);
-  State state = start;
-  for (size_t k = 0; k < count; ++k) {
-    ahead_[k] = state = ahead_of(state, steps[k]);
-    teach(state, sites[k]);
-    taught_[k] = state;
-  }
-  all_.back() = taught_.back();
-  for (size_t k = count - 1; k-- > 0;) {
-    const State& here = taught_[k];
-    const State& before = ahead_[k + 1];
-    const State& after = all_[k + 1];
-    const double n = steps[k + 1].length;
-    // Covariance with the next state, times the inverse of that one's own.
-    const double aa = here.var_at + n * here.covar, ar = here.covar;
-    const double ra = here.covar + n * here.var_rate, rr = here.var_rate;
-    const double det = before.var_at * before.var_rate - squared(before.covar);
-    const double g11 = (aa * before.var_rate - ar * before.covar) / det;
-    const double g12 = (ar * before.var_at - aa * before.covar) / det;
-    const double g21 = (ra * before.var_rate - rr * before.covar) / det;
-    const double g22 = (rr * before.var_at - ra * before.covar) / det;
-    const double at = after.at - before.at, rate = after.rate - before.rate;
-    const double va = after.var_at - before.var_at, vc = after.covar - before.covar;
-    const double vr = after.var_rate - before.var_rate;
-    State& all = all_[k];
-    all.at = here.at + g11 * at + g12 * rate;
-    all.rate = here.rate + g21 * at + g22 * rate;
-    all.var_at = here.var_at + g11 * g11 * va + 2 * g11 * g12 * vc + g12 * g12 * vr;
-    all.covar = here.covar + g11 * g21 * va + (g11 * g22 + g12 * g21) * vc + g12 * g22 * vr;
-    all.var_rate = here.var_rate + g21 * g21 * va + 2 * g21 * g22 * vc + g22 * g22 * vr;
-  }
-}
-
-// -- a row of changes without a gap --------------------------------------------------------------
 
 struct Range {
   double low, high;
@@ -165,13 +80,14 @@ class Row {
     return {std::max(low, high - period_ - 3 * std::sqrt(noise_)), high};
   }
   double strays() const { return kind_ == Predictor::Kind::kGrid ? noise_ : 0; }
-  Match periods(const State& from, const Range& to) const;
-  Step step(double n) const {
+  Match periods(const LineState& from, const Range& to) const;
+  LineStep step(double n) const {
     const double wander = kind_ == Predictor::Kind::kWalk ? noise_ : 0;
     return {n, n * wander, n * noise_ * Predictor::drift(kind_)};
   }
   void judge(double noise_ns);
-  void guess(State state, size_t from);
+  void guess(LineState state, size_t from);
+  void compare(size_t from, size_t count);
   CutNormal cut(size_t i, const Normal& others) const {
     const Range known = range(i);
     return cut_normal(others.mean, others.variance, known.low, known.high);
@@ -183,13 +99,15 @@ class Row {
   Predictor::Kind kind_ = Predictor::Kind::kGrid;
   double noise_ = 0;  // variance of one update
   std::vector<CutNormal> found_;
-  std::vector<Site> sites_;
-  std::vector<Step> steps_;
+  std::vector<double> rest_;   // variances by all others alone
+  std::vector<double> alike_;  // correlations of errors, each with those beside it
+  std::vector<LineSite> sites_;
+  std::vector<LineStep> steps_;
   std::vector<bool> sure_;  // of each step's length
   Smoother smoother_;
 };
 
-Match Row::periods(const State& from, const Range& to) const {
+Match Row::periods(const LineState& from, const Range& to) const {
   return match(from.at + from.rate, from.rate, std::sqrt(from.var_at + noise_), to.low, to.high);
 }
 
@@ -226,7 +144,7 @@ void Row::judge(double noise_ns) {
 }
 
 // A first pass forward, which finds how many periods lie between changes.
-void Row::guess(State state, size_t from) {
+void Row::guess(LineState state, size_t from) {
   for (size_t k = 0; k < sites_.size(); ++k) {
     const Range known = range(from + k);
     const Match found = from + k == 0 ? Match{0, true} : periods(state, known);
@@ -243,9 +161,11 @@ void Row::guess(State state, size_t from) {
 
 void Row::place() {
   found_.resize(changes_.size());
+  rest_.resize(changes_.size());
+  alike_.assign(changes_.size(), 0);
   const Range first = range(0);
-  State start{(first.low + first.high) / 2, period_, squared(period_), 0,
-              squared(kPeriodError * period_)};
+  LineState start{(first.low + first.high) / 2, period_, squared(period_), 0,
+                  squared(kPeriodError * period_)};
   for (size_t from = 0; from < changes_.size(); from += kBlock) {
     const size_t to = std::min(from + kBlock, changes_.size());
     const size_t count = std::min(to + kAhead, changes_.size()) - from;
@@ -256,15 +176,34 @@ void Row::place() {
     for (const bool last : {false, true}) {
       smoother_.run(start, steps_, sites_);
       for (size_t k = 0; k < count; ++k) {
-        Normal others = smoother_.others(k, sites_[k]);
-        others.variance += strays();
-        found_[from + k] = cut(from + k, others);
+        Normal rest = others(smoother_, k, sites_[k]);
+        rest.variance += strays();
+        found_[from + k] = cut(from + k, rest);
+        rest_[from + k] = rest.variance;
         if (last || !sure_[k]) continue;
-        sites_[k] = site_of(others, found_[from + k]);
+        sites_[k] = site_of(rest, found_[from + k]);
         sites_[k].variance += strays();
       }
     }
+    compare(from, count);
     start = smoother_.taught(to - from - 1);
+  }
+}
+
+// How far neighbours err alike.
+void Row::compare(size_t from, size_t count) {
+  for (size_t k = 0; k + 1 < count; ++k) {
+    const size_t i = from + k;
+    const double a = smoother_.all(k).var_at, b = smoother_.all(k + 1).var_at;
+    double alike = smoother_.with_next(k) / std::sqrt(a * b);
+    if (kind_ == Predictor::Kind::kGrid) {
+      // Each strays about the grid for itself.
+      const double own = found_[i].variance, next = found_[i + 1].variance;
+      alike *= std::sqrt(a * b * own * next) / (rest_[i] * rest_[i + 1]);
+    }
+    alike = std::clamp(alike, 0.0, 0.99);
+    alike_[i] = std::max(alike_[i], alike);
+    alike_[i + 1] = std::max(alike_[i + 1], alike);
   }
 }
 
@@ -273,7 +212,9 @@ Stamp Row::stamp(size_t i) const {
   const CutNormal& all = found_[i];
   const double most = std::max(all.mean - known.low, known.high - all.mean);
   const double half = std::min(kSigmas * std::sqrt(all.variance), most);
-  return {base_ns_ + std::llround(all.mean), static_cast<float>(1e-9 * half)};
+  const double apart = std::sqrt(all.variance * (1 + alike_[i]) / (1 - alike_[i]));
+  return {base_ns_ + std::llround(all.mean), static_cast<float>(1e-9 * half),
+          static_cast<float>(1e-9 * apart)};
 }
 
 }  // namespace
@@ -313,7 +254,8 @@ std::vector<Stamp> place_changes(std::span<const Change> changes, int64_t period
 }
 
 Stamps::Stamps(const std::vector<Frame>& frames, const Channel& channel, int64_t period_ns,
-               const Settled& settled) {
+               const Settled& settled)
+    : settled_(settled) {
   if (channel.window_ns < 0 || settled.from_ns >= settled.to_ns) return;
   uint64_t next_seq = 0;
   int64_t spread_ns = 0;
@@ -328,19 +270,15 @@ Stamps::Stamps(const std::vector<Frame>& frames, const Channel& channel, int64_t
     if (frame.pulse.spread_ns > 0) spread_ns = frame.pulse.spread_ns;
   }
   stamps_ = place_changes(changes_, period_ns, spread_ns);
-  for (size_t i = 0; i < stamps_.size(); ++i) {
-    const Change& change = changes_[i];
-    const bool inner = i >= kEnd && i + kEnd < stamps_.size();
-    const bool within =
-        change.last_old_ns >= settled.from_ns && change.first_new_ns <= settled.to_ns;
-    if (!inner || !within) stamps_[i] = {};
-  }
 }
 
 const Stamp* Stamps::at(int64_t first_new_ns) {
   while (next_ < changes_.size() && changes_[next_].first_new_ns < first_new_ns) ++next_;
   if (next_ == changes_.size() || changes_[next_].first_new_ns != first_new_ns) return nullptr;
-  return stamps_[next_].half_s >= 0 ? &stamps_[next_] : nullptr;
+  const bool inner = next_ >= kEnd && next_ + kEnd < changes_.size();
+  const bool within = changes_[next_].last_old_ns >= settled_.from_ns &&
+                      changes_[next_].first_new_ns <= settled_.to_ns;
+  return inner && within && stamps_[next_].half_s >= 0 ? &stamps_[next_] : nullptr;
 }
 
 }  // namespace pyprof

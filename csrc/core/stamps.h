@@ -16,6 +16,9 @@ struct Stamp {
   // Half-width of the window that holds the change in 95 % of cases. Negative: the changes around
   // say nothing about this one.
   float half_s = -1;
+  // Standard error of it as it counts in a mean over changes beside it: those err alike where the
+  // rhythm tells more than the reads.
+  float apart_s = 0;
 };
 
 // One for each change, in order: by the sensor's rhythm changes tell of each other. `period_ns` is
@@ -40,6 +43,7 @@ class Stamps {
   const Stamp* at(int64_t first_new_ns);
 
  private:
+  Settled settled_;
   std::vector<Change> changes_;
   std::vector<Stamp> stamps_;
   size_t next_ = 0;

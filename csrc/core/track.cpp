@@ -52,7 +52,12 @@ class Builder {
   void add_power(const Change& change);
   uint64_t most_counts(double most_j) const;
   double elapsed(const Change& change) const;
-  void add_step(const Change& change, int64_t at_ns, double half_s, bool gap);
+  struct Place {
+    int64_t at_ns;
+    double half_s;
+    double apart_s;
+  };
+  void add_step(const Change& change, const Place& place, bool gap);
   void knot(int64_t t_ns, double step_j, double half_s, double power_w, Knot::Kind before);
   void blank(int64_t from_ns, int64_t to_ns, double lost_j, bool covered);
   void note(int64_t t_ns, const char* kind, uint64_t& seen, std::string text);
@@ -64,7 +69,7 @@ class Builder {
   void fill_blanks();
   double watts(uint64_t raw) const { return static_cast<double>(raw) * channel_.unit; }
   int64_t reach_ns() const { return std::max(track_.period_ns, 2 * track_.interval_ns); }
-  std::pair<int64_t, double> place(const Change& change);
+  Place place(const Change& change);
 
   const Channel& channel_;
   const int64_t start_ns_, end_ns_;
@@ -160,10 +165,11 @@ void Builder::add_change(Change change) {
 }
 
 // When the sensor changed, and half the width of the window in which it did so (95 %).
-std::pair<int64_t, double> Builder::place(const Change& change) {
+Builder::Place Builder::place(const Change& change) {
   if ((change.flags & kGap) == 0) {
     if (const Stamp* const stamp = stamps_.at(change.first_new_ns); stamp != nullptr) {
-      return {std::clamp(stamp->at_ns, change.last_old_ns, change.first_new_ns), stamp->half_s};
+      const int64_t at = std::clamp(stamp->at_ns, change.last_old_ns, change.first_new_ns);
+      return {at, stamp->half_s, stamp->apart_s};
     }
   }
   const int64_t period = track_.period_ns;
@@ -182,9 +188,9 @@ std::pair<int64_t, double> Builder::place(const Change& change) {
     // is the estimate: 95 % of it lie within three times its distance from the end.
     const double sigma = kSigmasPerSpread * seconds(spread_ns_);
     before = std::min({before, std::max(2 * after, 0.5 * sigma), 2 * sigma});
-    return {at, std::max(before, std::min(after, 2 * sigma))};
+    return {at, std::max(before, std::min(after, 2 * sigma)), 0};
   }
-  return {at, std::max(before, after)};
+  return {at, std::max(before, after), 0};
 }
 
 // What `step` takes as the highest plausible difference; 0 where no limit is known.
@@ -200,7 +206,7 @@ void Builder::add_count(const Change& change) {
   const bool gap = (change.flags & kGap) != 0;
   if (!started_) {
     cover_from_ns_ = change.first_new_ns;
-    const auto [at, half] = place(change);
+    const auto [at, half, own] = place(change);
     knot((change.flags & kFirst) != 0 ? change.first_new_ns : at, 0, half, 0, Knot::Kind::kPlain);
     return;
   }
@@ -209,7 +215,8 @@ void Builder::add_count(const Change& change) {
     track_.knots.back().kind = Knot::Kind::kBridged;
     return;
   }
-  const auto [at, half] = place(change);
+  const Place place = this->place(change);
+  const auto [at, half, own] = place;
   if (track_.knots.size() == 1 && (last_.flags & kFirst) != 0) {
     // The first value was made up to one update before it was read.
     Knot& first = track_.knots.front();
@@ -225,7 +232,7 @@ void Builder::add_count(const Change& change) {
     }
     cover_from_ns_ = first.t_ns;
   }
-  add_step(change, at, half, gap);
+  add_step(change, place, gap);
 }
 
 // The longest time in which the difference to the change before can have been used.
@@ -236,7 +243,8 @@ double Builder::elapsed(const Change& change) const {
   return seconds(std::max(change.first_new_ns - since, track_.period_ns));
 }
 
-void Builder::add_step(const Change& change, int64_t at_ns, double half_s, bool gap) {
+void Builder::add_step(const Change& change, const Place& place, bool gap) {
+  const auto [at_ns, half_s, apart_s] = place;
   const int64_t from_ns = track_.knots.back().t_ns;
   const double elapsed_s = elapsed(change);
   const double most_j = channel_.limit_w > 0 ? channel_.limit_w * elapsed_s : 0;
@@ -259,6 +267,7 @@ void Builder::add_step(const Change& change, int64_t at_ns, double half_s, bool 
     case Step::Kind::kDifference:
       if (gap) blank(change.last_old_ns, change.first_new_ns, 0, false);
       knot(at_ns, step_j, half_s, 0, bridged ? Knot::Kind::kBridged : Knot::Kind::kPlain);
+      track_.knots.back().apart_s = static_cast<float>(apart_s);
       return;
     case Step::Kind::kReset:
     case Step::Kind::kImplausible:
@@ -348,7 +357,7 @@ void Builder::end_mean() {
 // -- gauges with a window of their own -----------------------------------------------------------
 
 void Builder::add_power(const Change& change) {
-  const auto [at, half] = place(change);
+  const auto [at, half, own] = place(change);
   const double power_w = watts(change.raw);
   const int64_t centre = at - channel_.window_ns / 2;
   if (!started_) {

@@ -7,6 +7,7 @@
 
 #include "core/channel.h"
 #include "core/curve.h"
+#include "core/flicker.h"
 #include "core/frame.h"
 #include "core/stamps.h"
 
@@ -27,6 +28,9 @@ struct Knot {
   float half_s = 0;   // half-width of the window in which the sensor changed
   float power_w = 0;  // gauges: at this knot
   Kind kind = Kind::kPlain;
+  // How far it and the next one are displaced together: 255 of 255 parts at most.
+  uint8_t tied = 0;
+  float apart_s = 0;  // see Stamp; 0: unknown, and the knot stays where it is
 };
 
 // A stretch with something missing.
@@ -52,6 +56,8 @@ struct Track {
   double low_w = 0, high_w = 0;     // plausible powers, from the powers seen
   double least_w = 0, most_w = 0;   // the same with those too short to be seen
   double peak_w = kUnknown;
+  Flicker flicker;  // counters: of powers that last
+  double kink = 0;  // and how much these change at a mark, as a share, squared
 };
 
 // For a channel whose source knows no limit: no single device or package draws more.
