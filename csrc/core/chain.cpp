@@ -117,14 +117,14 @@ void Chain::forward(const Grid& grid, Message& message, std::vector<Front>* fron
   Front front(size * kStride);
   for (size_t j = 0; j < size; ++j) front[j * kStride] = static_cast<float>(message[j]);
   std::array<float, kMostLevels> share;
-  for (size_t cell = 0; cell < kCells; ++cell) {
+  for (size_t cell = 0; cell < grid.cells; ++cell) {
     if (fronts != nullptr) (*fronts)[cell] = front;
     leave(grid.border_s[cell + 1] - grid.border_s[cell], grid.marked[cell], share);
     jump(front, share);
     shift(grid, cell, front);
     if (cell % kOften == 0) normalise(front);
   }
-  if (fronts != nullptr) (*fronts)[kCells] = front;
+  if (fronts != nullptr) (*fronts)[grid.cells] = front;
   double all = 0;
   for (size_t j = 0; j < size; ++j) {
     all += message[j] = dot(&front[j * kStride], grid.likely.data());
@@ -141,7 +141,7 @@ void Chain::backward(const Grid& grid, Message& message, std::vector<Front>* fro
     }
   }
   std::array<float, kMostLevels> share;
-  for (size_t cell = kCells; cell-- > 0;) {
+  for (size_t cell = grid.cells; cell-- > 0;) {
     if (fronts != nullptr) (*fronts)[cell + 1] = front;
     shift_back(grid, cell, front);
     if (changed != nullptr) (*changed)[cell] = front;
@@ -159,7 +159,7 @@ void Chain::add_up(const Grid& grid, const std::vector<Front>& ahead,
                    const std::vector<Front>& behind, Sums& sums) const {
   std::array<float, kMostLevels> share;
   std::array<double, kMostLevels> time_s{};
-  for (size_t cell = 0; cell < kCells; ++cell) {
+  for (size_t cell = 0; cell < grid.cells; ++cell) {
     const Front& after = behind[cell];
     const double width_s = grid.border_s[cell + 1] - grid.border_s[cell];
     leave(width_s, grid.marked[cell], share);

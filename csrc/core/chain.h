@@ -10,15 +10,16 @@
 
 namespace pyprof {
 
-// Cells of time in one interval, and cells of the energy above the lowest power in it.
-inline constexpr size_t kCells = 25;
+// Cells of time in one interval at most, and cells of the energy above the lowest power in it.
+inline constexpr size_t kMostCells = 20;
 inline constexpr size_t kStride = 64, kBins = kStride - 1;
 inline constexpr size_t kMostLevels = 24;  // powers
 
 // One interval.
 struct Grid {
-  std::array<double, kCells + 1> border_s;
-  std::array<bool, kCells> marked;  // at the beginning of each cell
+  size_t cells;
+  std::array<double, kMostCells + 1> border_s;
+  std::array<bool, kMostCells> marked;  // at the beginning of each cell
   double bin_j, width_s, energy_j;
   std::array<float, kStride> likely;  // of each energy at the end, given the reading
 };

@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "core/levels.h"
+#include "core/lines.h"
 #include "core/repeats.h"
 #include "core/roll.h"
 #include "core/track.h"
@@ -22,8 +23,7 @@ constexpr double kMatchedU = 0.05;   // the same where a stage's mark is the ste
 constexpr double kCoarseU = 4;       // the least of these, x (bracket / interval)^1.5
 constexpr double kRepeatedU = 0.05;  // of the highest power of states that were solved
 constexpr double kMixedU = 3.2;
-constexpr double kDrawnU = 1.3;       // of the range that was drawn
-constexpr double kDrawnLeast = 0.15;  // the least of it, of the spread of powers
+constexpr double kDrawnLeast = 0.05;  // of the spread of powers, beside the range that was drawn
 constexpr double kMixedLeast = 0.1;
 constexpr double kBlurU = 1.1;       // two ends' brackets, each with any place as good, to 95 %
 constexpr double kWithin = 0.95;     // 95 % of a range in which any place is as good
@@ -54,6 +54,7 @@ Curve::Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns
       start_ns_(start_ns),
       end_ns_(std::max(start_ns, end_ns)) {
   unfold(*track_, marks_);
+  hold_to_lines(*track_, marks_);
   levels_ = std::make_unique<Levels>(*track_, marks_);
   if (!empty()) start_j_ = energy_at(start_ns);
 }
@@ -131,8 +132,11 @@ static double blur_at(const Shape& shape, double a, double power_w) {
                       : between(shape.blur_mark_j, shape.blur_end_j, (a - mark_s) / (w - mark_s));
   }
   const double from_start = shape.half_start_s * (w - a) / w, from_end = shape.half_end_s * a / w;
-  const bool straight = shape.kind == Shape::Class::kQuiet || shape.kind == Shape::Class::kLevel;
-  return power_w * (straight ? std::hypot(from_start, from_end) : from_start + from_end);
+  const bool straight = shape.kind == Shape::Class::kQuiet || shape.kind == Shape::Class::kLevel ||
+                        shape.kind == Shape::Class::kDrawn;
+  if (!straight) return power_w * (from_start + from_end);
+  return power_w * std::sqrt(squared(from_start) + squared(from_end) +
+                             2 * shape.tied * from_start * from_end);
 }
 
 // Between the corners of a course that was drawn.
@@ -167,10 +171,10 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
   const double step_u = shape.matched ? kMatchedU : kStepU;
   switch (shape.kind) {
     case Shape::Class::kQuiet:
-      down = up = std::max(kQuietU, coarse) * shape.spread_w * h;
+      down = up = (std::max(kQuietU, coarse) * shape.spread_w + 2 * shape.varies_w) * h;
       break;
     case Shape::Class::kLevel:
-      down = up = std::max(kLevelU, coarse) * shape.spread_w * h;
+      down = up = std::max(std::max(kLevelU, coarse) * shape.spread_w, 2 * shape.varies_w) * h;
       break;
     case Shape::Class::kStep:
       down = up = std::max(step_u, coarse) * shape.spread_w * h + shape.torn_j;
@@ -188,8 +192,8 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
     case Shape::Class::kDrawn: {
       const auto [drawn_down, drawn_up] = drawn_doubt(shape, a);
       const double least = std::max(kDrawnLeast, coarse) * shape.spread_w * h;
-      down = kDrawnU * drawn_down + least;
-      up = kDrawnU * drawn_up + least;
+      down = drawn_down + least;
+      up = drawn_up + least;
       break;
     }
     case Shape::Class::kBridged:
@@ -285,6 +289,12 @@ double Curve::variance_at(const Edge& edge) const {
   return sums[edge.interval] + step * edge.into_s / width_s;
 }
 
+// Of two edges, squared. Within one interval, and in means over time, what is inside at one edge is
+// missing at the other; else half of it has a common cause, the powers that the run takes.
+static double doubt(double one_j, double other_j, bool common) {
+  return squared(one_j) + squared(other_j) + (common ? 2 : 1) * one_j * other_j;
+}
+
 Stretch Curve::stretch(const Edge& from, const Edge& to, double duration_s) const {
   const Track& track = *track_;
   Stretch result;
@@ -294,6 +304,7 @@ Stretch Curve::stretch(const Edge& from, const Edge& to, double duration_s) cons
     result.variance_j2 = std::max(variance_at(to) - variance_at(from), 0.0);
   }
   const bool same = from.interval == to.interval;
+  const bool common = same || !(track.quantum_j > 0);
   // Where a peak lies within an interval is all or nothing, so the doubts of two edges add; the
   // changes' own brackets do not, but within one interval.
   const bool hard = duration_s < kShort * seconds(std::max(track.period_ns, track.interval_ns));
@@ -302,8 +313,8 @@ Stretch Curve::stretch(const Edge& from, const Edge& to, double duration_s) cons
   result.quantum_j = quantum_j + std::sqrt(2.0) * track.quantum_j;
   if (!hard) {
     const double blur_j = same ? blur : std::hypot(from.blur_j, to.blur_j);
-    result.down_j = std::hypot(double{to.down_j} + from.up_j, blur_j) + quantum_j;
-    result.up_j = std::hypot(double{to.up_j} + from.down_j, blur_j) + quantum_j;
+    result.down_j = std::sqrt(doubt(to.down_j, from.up_j, common) + squared(blur_j)) + quantum_j;
+    result.up_j = std::sqrt(doubt(to.up_j, from.down_j, common) + squared(blur_j)) + quantum_j;
     return result;
   }
   // Too short to be seen: any power that the device can reach, as far as the readings allow it.

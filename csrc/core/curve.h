@@ -104,8 +104,10 @@ struct Shape {
     kRepeated
   } kind = Class::kQuiet;
   double spread_w = 0;                      // of the five interval powers around
+  double varies_w = 0;                      // standard deviation of a power that lasts
   double most_w = 0;                        // highest of the three in the middle
   double half_start_s = 0, half_end_s = 0;  // half brackets of the two changes
+  double tied = 0;                          // how far these are displaced together, 0 to 1
   bool matched = false;                     // a stage's mark is the one step in the interval
   double torn_j = 0;                        // by what two courses differ, either of which may be it
   double blur_start_j = 0, blur_mark_j = 0, blur_end_j = 0;  // then, for the brackets

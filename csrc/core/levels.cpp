@@ -12,12 +12,14 @@ namespace {
 
 constexpr size_t kEvenLevels = 16, kHeldLevels = 8;  // powers: spread evenly, and held ones
 static_assert(kEvenLevels + kHeldLevels <= kMostLevels);
+// Cells of the interval that is drawn, of those beside it, and of those to learn from.
+constexpr size_t kDrawCells = 20, kBesideCells = 8, kLearnCells = 16;
 constexpr size_t kReach = 2;  // intervals on each side that tell about one
 constexpr size_t kBlocks = 6, kBlock = 16, kLeastBlock = 4;  // of intervals, to learn from
 constexpr int kRounds = 6, kPruneFrom = 1;
 constexpr double kHardly = 1e-3;      // a power so rarely taken is none
 constexpr double kFineBracket = 0.3;  // of an interval: with wider ones nothing can be told
-constexpr double kStampShare = 0.8;   // standard error of a stamp, in half brackets
+constexpr double kStampShare = 0.55;  // standard error of a stamp, in half brackets
 // Standard error of a power, in distances of the even ones: at first, by round, and at last.
 constexpr double kOffLevel = 0.25, kOffGain = 0.7, kOffLeast = 0.03;
 constexpr double kLeastMark = 0.02, kMostMark = 0.98;
@@ -31,8 +33,10 @@ class Levels::Model {
  public:
   Model(const Track& track, std::span<const int64_t> marks) : track_(track), marks_(marks) {}
   bool draw(size_t interval, Course& course);
+  double changes();
 
  private:
+  bool known();
   bool learn();
   struct Block {
     size_t first, count;
@@ -40,7 +44,7 @@ class Levels::Model {
   bool usable(size_t interval) const;
   std::vector<Block> find_blocks() const;
   void find_levels();
-  Grid lay(size_t interval) const;
+  Grid lay(size_t interval, size_t cells) const;
   void renew(const Sums& sums);
   void move_levels(const Sums& sums);
   void prune();
@@ -50,6 +54,7 @@ class Levels::Model {
   bool tried_ = false, known_ = false;
   double apart_w_ = 0, off_w_ = 0;
   Chain chain_;
+  std::vector<Front> ahead_, behind_;
 };
 
 bool Levels::Model::usable(size_t interval) const {
@@ -65,6 +70,7 @@ void Levels::Model::find_levels() {
   const auto& knots = track_.knots;
   std::vector<double> held;
   double before_w = -1, noise_before_w = 0;
+  double least_w = track_.high_w, least_noise_w = 0;
   for (size_t i = 0; i + 1 < knots.size(); ++i) {
     if (!usable(i)) {
       before_w = -1;
@@ -76,11 +82,17 @@ void Levels::Model::find_levels() {
     if (before_w >= 0 && std::abs(power_w - before_w) < 0.5 * (noise_w + noise_before_w)) {
       held.push_back(0.5 * (power_w + before_w));
     }
+    if (power_w < least_w) {
+      least_w = power_w;
+      least_noise_w = noise_w;
+    }
     before_w = power_w;
     noise_before_w = noise_w;
   }
   std::sort(held.begin(), held.end());
-  const double low_w = held.empty() ? track_.low_w : std::min(held.front(), track_.high_w);
+  double low_w = held.empty() ? track_.low_w : std::min(held.front(), track_.high_w);
+  // A power that only parts of intervals have lies below the lowest that any of them shows.
+  if (low_w - least_w > least_noise_w) low_w = std::max(2 * least_w - low_w, 0.0);
   const double high_w = std::max(track_.most_w, low_w + 1e-3);
   apart_w_ = (high_w - low_w) / (kEvenLevels - 1);
   off_w_ = kOffLevel * apart_w_;
@@ -123,32 +135,34 @@ void Levels::Model::find_levels() {
   }
 }
 
-Grid Levels::Model::lay(size_t interval) const {
+Grid Levels::Model::lay(size_t interval, size_t cells) const {
   const Knot& from = track_.knots[interval];
   const Knot& to = track_.knots[interval + 1];
   Grid grid;
+  grid.cells = cells;
   grid.width_s = seconds(to.t_ns - from.t_ns);
   grid.energy_j = to.energy_j - from.energy_j;
   grid.marked.fill(false);
-  for (size_t i = 0; i <= kCells; ++i) {
-    grid.border_s[i] = grid.width_s * static_cast<double>(i) / kCells;
+  for (size_t i = 0; i <= cells; ++i) {
+    grid.border_s[i] = grid.width_s * static_cast<double>(i) / static_cast<double>(cells);
   }
   auto mark = std::upper_bound(marks_.begin(), marks_.end(), from.t_ns);
   size_t free = 1;
-  for (; mark != marks_.end() && *mark < to.t_ns && free < kCells; ++mark) {
+  for (; mark != marks_.end() && *mark < to.t_ns && free < cells; ++mark) {
     const double into_s = seconds(*mark - from.t_ns);
-    const auto near = static_cast<size_t>(std::lround(into_s / grid.width_s * kCells));
-    const size_t at = std::clamp(near, free, kCells - 1);
+    const auto near =
+        static_cast<size_t>(std::lround(into_s / grid.width_s * static_cast<double>(cells)));
+    const size_t at = std::clamp(near, free, cells - 1);
     grid.border_s[at] = into_s;
     grid.marked[at] = true;
     free = at + 1;
   }
   // Marks that crowd push borders over their neighbours: none may run backwards.
-  const double least_s = 1e-4 * grid.width_s / kCells;
-  for (size_t i = 1; i < kCells; ++i) {
+  const double least_s = 1e-4 * grid.width_s / static_cast<double>(cells);
+  for (size_t i = 1; i < cells; ++i) {
     grid.border_s[i] = std::max(grid.border_s[i], grid.border_s[i - 1] + least_s);
   }
-  for (size_t i = kCells - 1; i > 0; --i) {
+  for (size_t i = cells - 1; i > 0; --i) {
     grid.border_s[i] = std::min(grid.border_s[i], grid.border_s[i + 1] - least_s);
   }
   const double power_w = grid.energy_j / grid.width_s;
@@ -251,13 +265,13 @@ bool Levels::Model::learn() {
   std::vector<Block> blocks;
   const size_t wanted = std::min(kBlocks, all.size());
   for (size_t i = 0; i < wanted; ++i) blocks.push_back(all[i * all.size() / wanted]);
-  std::vector<std::vector<Front>> ahead(kBlock, std::vector<Front>(kCells + 1));
-  std::vector<Front> behind(kCells + 1);
+  std::vector<std::vector<Front>> ahead(kBlock, std::vector<Front>(kLearnCells + 1));
+  std::vector<Front> behind(kLearnCells + 1);
   for (int round = 0; round < kRounds; ++round) {
     Sums sums;
     for (const Block& block : blocks) {
       std::vector<Grid> grids;
-      for (size_t i = 0; i < block.count; ++i) grids.push_back(lay(block.first + i));
+      for (size_t i = 0; i < block.count; ++i) grids.push_back(lay(block.first + i, kLearnCells));
       Message message = chain_.present;
       for (size_t i = 0; i < block.count; ++i) chain_.forward(grids[i], message, &ahead[i]);
       message.fill(1);
@@ -273,33 +287,47 @@ bool Levels::Model::learn() {
   return true;
 }
 
-bool Levels::Model::draw(size_t interval, Course& course) {
-  if (!usable(interval)) return false;
+bool Levels::Model::known() {
   if (!tried_) known_ = learn();
   tried_ = true;
-  if (!known_) return false;
+  return known_;
+}
+
+double Levels::Model::changes() {
+  if (!known()) return 0;
+  double each_s = 0;
+  for (size_t j = 0; j < chain_.size; ++j) each_s += chain_.present[j] * chain_.rate_hz[j];
+  return chain_.at_mark + each_s * seconds(track_.period_ns);
+}
+
+bool Levels::Model::draw(size_t interval, Course& course) {
+  if (!usable(interval) || !known()) return false;
   const size_t intervals = track_.knots.size() - 1;
   size_t from = interval, to = interval + 1;
   while (from > 0 && interval - from < kReach && usable(from - 1)) --from;
   while (to < intervals && to - interval <= kReach && usable(to)) ++to;
   Message message = chain_.present, back;
-  for (size_t i = from; i < interval; ++i) chain_.forward(lay(i), message, nullptr);
+  for (size_t i = from; i < interval; ++i) chain_.forward(lay(i, kBesideCells), message, nullptr);
   back.fill(1);
-  for (size_t i = to; i-- > interval + 1;) chain_.backward(lay(i), back, nullptr, nullptr);
-  const Grid grid = lay(interval);
-  std::vector<Front> ahead(kCells + 1), behind(kCells + 1);
-  chain_.forward(grid, message, &ahead);
-  chain_.backward(grid, back, &behind, nullptr);
+  for (size_t i = to; i-- > interval + 1;)
+    chain_.backward(lay(i, kBesideCells), back, nullptr, nullptr);
+  const Grid grid = lay(interval, kDrawCells);
+  ahead_.resize(kDrawCells + 1);
+  behind_.resize(kDrawCells + 1);
+  chain_.forward(grid, message, &ahead_);
+  chain_.backward(grid, back, &behind_, nullptr);
   course.borders.clear();
-  std::array<double, kStride> weight;
+  std::array<float, kStride> weight;
   double end_j = 0;
-  for (size_t i = kCells; i > 0; --i) {
+  for (size_t i = kDrawCells; i > 0; --i) {
+    weight.fill(0);
+    for (size_t j = 0; j < chain_.size; ++j) {
+      const float* const ahead = &ahead_[i][j * kStride];
+      const float* const behind = &behind_[i][j * kStride];
+      for (size_t b = 0; b < kStride; ++b) weight[b] += ahead[b] * behind[b];
+    }
     double all = 0, sum = 0;
     for (size_t b = 0; b < kStride; ++b) {
-      weight[b] = 0;
-      for (size_t j = 0; j < chain_.size; ++j) {
-        weight[b] += double{ahead[i][j * kStride + b]} * behind[i][j * kStride + b];
-      }
       all += weight[b];
       sum += weight[b] * static_cast<double>(b);
     }
@@ -316,7 +344,7 @@ bool Levels::Model::draw(size_t interval, Course& course) {
       return static_cast<double>(kBins);
     };
     const double least_j = chain_.power_w[0] * grid.border_s[i];
-    if (i == kCells) {
+    if (i == kDrawCells) {
       end_j = least_j + mean * grid.bin_j;
       if (!(end_j > 0)) return false;
       continue;
@@ -337,5 +365,6 @@ Levels& Levels::operator=(Levels&&) noexcept = default;
 Levels::~Levels() = default;
 
 bool Levels::draw(size_t interval, Course& course) { return model_->draw(interval, course); }
+double Levels::changes() { return model_->changes(); }
 
 }  // namespace pyprof

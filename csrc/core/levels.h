@@ -33,6 +33,8 @@ class Levels {
   // Learns from a sample of the run when first asked. False: nothing could be learnt, or too little
   // is known of this interval and its neighbours.
   bool draw(size_t interval, Course& course);
+  // To be expected in an interval with one mark; 0 if nothing could be learnt.
+  double changes();
 
  private:
   class Model;

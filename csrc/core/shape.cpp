@@ -20,6 +20,7 @@ constexpr double kSure = 0.9;          // of a mark that it is the step, or that
 constexpr double kClearly = 1.5;       // so many times as well explains a power clearly better
 constexpr double kMatchedBlur = 1.3;   // the powers beside it are known through brackets, too
 constexpr double kWindowLeast = 0.15;  // of the power: what such a window may have levelled out
+constexpr double kOften = 0.5;         // changes in an interval with a mark
 constexpr size_t kMostShares = 8;  // marks in one interval: with more of them any course is likely
 
 double seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
@@ -54,7 +55,7 @@ double Shape::at(double into_s) const {
 // Powers of the interval and of two on each side, as far as they are known without a break.
 struct Around {
   double power_w[5] = {};
-  double noise_w[5] = {};  // what the brackets of its two changes may make of a power
+  double noise_w[5] = {};  // what brackets of its two changes may make of a power that lasts
   int from = 2, to = 2;    // inclusive
   bool has(int offset) const { return from <= 2 + offset && 2 + offset <= to; }
   double at(int offset) const { return power_w[2 + offset]; }
@@ -68,7 +69,8 @@ struct Around {
   }
 };
 
-static Around look_around(const std::vector<Knot>& knots, size_t interval) {
+static Around look_around(const Track& track, size_t interval) {
+  const auto& knots = track.knots;
   Around around;
   const auto take = [&](size_t i, int place) {
     const double width_s = seconds(knots[i + 1].t_ns - knots[i].t_ns);
@@ -87,7 +89,8 @@ static Around look_around(const std::vector<Knot>& knots, size_t interval) {
 }
 
 // What is known of an interval before anything is told of its course.
-static std::pair<Shape, Around> plain_shape(const std::vector<Knot>& knots, size_t interval) {
+static std::pair<Shape, Around> plain_shape(const Track& track, size_t interval) {
+  const auto& knots = track.knots;
   const Knot& from = knots[interval];
   const Knot& to = knots[interval + 1];
   Shape shape;
@@ -99,10 +102,12 @@ static std::pair<Shape, Around> plain_shape(const std::vector<Knot>& knots, size
   shape.energy_j = to.energy_j - from.energy_j;
   shape.half_start_s = from.half_s;
   shape.half_end_s = to.half_s;
-  const Around around = look_around(knots, interval);
+  shape.tied = from.tied / 255.0;
+  const Around around = look_around(track, interval);
   const auto [low, high] =
       std::minmax_element(around.power_w + around.from, around.power_w + around.to + 1);
   shape.spread_w = *high - *low;
+  shape.varies_w = around.at(0) * std::sqrt(track.flicker.variance(around.at(0)) + track.kink);
   shape.most_w = around.at(0);
   if (around.has(-1)) shape.most_w = std::max(shape.most_w, around.at(-1));
   if (around.has(1)) shape.most_w = std::max(shape.most_w, around.at(1));
@@ -144,7 +149,7 @@ double Curve::mark_share() const {
     const auto interval = static_cast<size_t>(after - knots.begin()) - 1;
     if (interval == before || knots[interval].kind != Knot::Kind::kPlain) continue;
     before = interval;
-    const auto [found, around] = plain_shape(knots, interval);
+    const auto [found, around] = plain_shape(*track_, interval);
     if (classify(around, found) != Shape::Class::kStep) continue;
     const double left = around.level(-1), right = around.level(1);
     if (std::abs(left - right) <= kLevel * around.at(0)) continue;
@@ -161,7 +166,7 @@ double Curve::mark_share() const {
 
 // Where within one interval the power changed: at most one step, or a peak or dip between marks.
 void Curve::bend(Shape& shape) const {
-  const Around around = look_around(track_->knots, shape.interval);
+  const Around around = look_around(*track_, shape.interval);
   const double half = std::max(shape.half_start_s, shape.half_end_s);
   const double w = shape.width_s, e = shape.energy_j;
   if (!around.has(-1) || !around.has(1) || 2 * half >= kFineBracket * w) return;
@@ -248,9 +253,13 @@ void Curve::bend(Shape& shape) const {
 bool Curve::draw(Shape& shape) const {
   const auto mark = std::upper_bound(marks_.begin(), marks_.end(), shape.start_ns);
   if (mark == marks_.end() || *mark >= shape.end_ns) return false;
+  // Powers that look steady say little where they change so often, as in a loop that is for a while
+  // in step with updates.
+  if (shape.kind != Shape::Class::kMixed && levels_->changes() < kOften) return false;
   Course course;
   if (!levels_->draw(shape.interval, course)) return false;
   shape.kind = Shape::Class::kDrawn;
+  shape.matched = false;
   shape.corners.clear();
   for (const auto& border : course.borders) {
     shape.corners.push_back({border.into_s, border.energy_j, border.down_j, border.up_j});
@@ -364,7 +373,7 @@ Shape Curve::shape(size_t interval) const {
   const auto& knots = track_->knots;
   const Knot& from = knots[interval];
   const Knot& to = knots[interval + 1];
-  auto [shape, around] = plain_shape(knots, interval);
+  auto [shape, around] = plain_shape(*track_, interval);
   switch (from.kind) {
     case Knot::Kind::kBeyond:
       shape.kind = Shape::Class::kBeyond;
@@ -395,8 +404,8 @@ Shape Curve::shape(size_t interval) const {
   // A mean that many readings gave again and again runs straight.
   if (track_->window_ns < 0 && to.t_ns - from.t_ns > 2 * track_->interval_ns) return shape;
   shape.kind = classify(around, shape);
-  if (shape.kind == Shape::Class::kQuiet) return shape;
-  if (shape.kind != Shape::Class::kMixed || !draw(shape)) bend(shape);
+  if (shape.kind != Shape::Class::kQuiet) bend(shape);
+  if (!shape.matched || shape.kind == Shape::Class::kMixed) draw(shape);
   return shape;
 }
 
