@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/clock.h"
+#include "core/lag.h"
 #include "core/levels.h"
 #include "core/lines.h"
 #include "core/repeats.h"
@@ -54,6 +55,7 @@ Curve::Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns
       start_ns_(start_ns),
       end_ns_(std::max(start_ns, end_ns)) {
   unfold(*track_, marks_);
+  settle_lag(*track_, rolls.empty());
   hold_to_lines(*track_, marks_);
   levels_ = std::make_unique<Levels>(*track_, marks_);
   if (!empty()) start_j_ = energy_at(start_ns);
@@ -169,6 +171,8 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
   const double half = std::max(shape.half_start_s, shape.half_end_s);
   const double coarse = kCoarseU * std::pow(std::min(2 * half / w, 1.0), 1.5);
   const double step_u = shape.matched ? kMatchedU : kStepU;
+  // A lag holds back what the power has changed by, half of it at each end of a stretch at most.
+  const double lag_j = track.lag_s * (track.high_w - track.low_w) / 2;
   switch (shape.kind) {
     case Shape::Class::kQuiet:
       down = up = (std::max(kQuietU, coarse) * shape.spread_w + 2 * shape.varies_w) * h;
@@ -217,16 +221,20 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
     case Shape::Class::kRepeated:
       down = up = kRepeatedU * shape.spread_w * h + repeats_->fit.noise * e;
       break;
-    case Shape::Class::kUnfolded:
-      down = up = seconds(track.window_ns) * kUnfoldedU * shape.spread_w;
-      hard_down = hard_up = seconds(track.window_ns) * limit;
+    case Shape::Class::kUnfolded: {
+      // What a lag hides is found without the course between two readings.
+      const double between_s = track.lag_s > 0 ? kSampleU * seconds(track.period_ns) : 0;
+      const double hidden_s = seconds(track.window_ns) * kUnfoldedU + between_s;
+      down = up = hidden_s * shape.spread_w + kUnfoldedU * lag_j;
+      hard_down = hard_up = (seconds(track.window_ns) + between_s + track.lag_s) * limit;
       break;
+    }
     case Shape::Class::kRamp: {
       const double period_s = seconds(track.period_ns), window_s = seconds(track.window_ns);
       const double reach =
           window_s > period_s ? kWindowU * window_s : kSampleU * std::max(period_s, 1e-9);
-      down = up = reach * shape.spread_w;
-      hard_down = hard_up = std::max(window_s, period_s) * limit;
+      down = up = reach * shape.spread_w + lag_j;
+      hard_down = hard_up = (std::max(window_s, period_s) + track.lag_s) * limit;
       break;
     }
   }

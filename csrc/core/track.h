@@ -50,6 +50,7 @@ struct Track {
   int64_t period_ns = 0;            // of the updates, 0: unknown
   int64_t interval_ns = 0;          // between reads, 0: unknown
   int64_t window_ns = 0;            // gauges: averaging window
+  double lag_s = 0;                 // gauges: time constant with which readings follow the power
   double quantum_j = 0;             // counters
   double step_w = 0;                // gauges: one count
   double limit_w = 0;               // no plausible power is higher

@@ -38,6 +38,24 @@ class Load {
   double between(double from_s, double to_s) const { return energy_j(to_s) - energy_j(from_s); }
   double end_s() const { return end_s_; }
   const std::vector<double>& corners_s() const { return starts_; }
+  // What a low pass of this time constant shows of the power, at each of some rising times.
+  std::vector<double> followed_w(const std::vector<double>& times_s, double lag_s) const {
+    std::vector<double> shown;
+    double at_s = starts_.front(), power_w = powers_.front();
+    size_t next = 1;
+    for (const double time_s : times_s) {
+      for (; next < starts_.size() && starts_[next] < time_s; ++next) {
+        power_w += (powers_[next - 1] - power_w) * -std::expm1((at_s - starts_[next]) / lag_s);
+        at_s = starts_[next];
+      }
+      if (time_s > at_s) {
+        power_w += (powers_[next - 1] - power_w) * -std::expm1((at_s - time_s) / lag_s);
+        at_s = time_s;
+      }
+      shown.push_back(power_w);
+    }
+    return shown;
+  }
 
  private:
   std::vector<double> starts_, powers_, energies_;
@@ -53,6 +71,7 @@ struct Sensor {
   uint64_t range = 0;
   uint64_t start_count = 0;
   double window_s = 0;  // gauges: averaging window; -1: the mean since the previous reading
+  double lag_s = 0;     // gauges: the reading follows the power with this time constant instead
   double phase = 0.37;
 };
 
@@ -111,16 +130,17 @@ inline Frame read_blindly(const Load& load, const Sensor& sensor, double interva
                           double to_s, bool know_period, check::Random& random) {
   Frame frame;
   const auto times = updates(sensor, from_s, to_s, random);
-  const auto made_at = [&](double t_s) {
-    auto after = std::upper_bound(times.begin(), times.end(), t_s);
-    return after == times.begin() ? times.front() : *(after - 1);
-  };
+  std::vector<double> followed_w;
+  if (sensor.lag_s > 0) followed_w = load.followed_w(times, sensor.lag_s);
   const auto value_at = [&](double t_s) {
-    const double made_s = made_at(t_s);
+    const auto after = std::upper_bound(times.begin() + 1, times.end(), t_s);
+    const auto made = static_cast<size_t>(after - times.begin()) - 1;
+    const double made_s = times[made];
     double value = load.energy_j(made_s) - load.energy_j(-10);
     if (sensor.window_s > 0)
       value = load.between(made_s - sensor.window_s, made_s) / sensor.window_s;
     if (sensor.window_s < 0) value = load.between(t_s - interval_s, t_s) / interval_s;
+    if (sensor.lag_s > 0) value = followed_w[made];
     const auto counts = sensor.start_count + static_cast<uint64_t>(value / sensor.unit);
     return sensor.range == 0 ? counts : counts % sensor.range;
   };
