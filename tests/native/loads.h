@@ -93,6 +93,26 @@ inline Load make_load(const std::string& kind, double length_s, double least_s,
       load.hold(random.uniform(0.2, 0.8), 90);
       const int pieces = static_cast<int>(random.uniform(40, 160));
       for (int i = 0; i < pieces; ++i) load.hold(0.005, 480 + 170 * std::exp(-0.005 * i / 0.15));
+    } else if (kind == "serving") {
+      load.hold(random.uniform(0.08, 0.3), 650);
+      const double until_s = load.end_s() + random.uniform(0.5, 2.5);
+      while (load.end_s() < until_s) load.hold(0.05, 330 * (1 + 0.03 * random.normal()));
+      load.hold(random.exponential(0.2), 80);
+    } else if (kind == "stalls") {
+      load.hold(random.exponential(0.4), 600);
+      load.hold(0.01 + random.exponential(0.04), 190);
+    } else if (kind == "ripple") {
+      const double step_w = random.uniform(150, 500);
+      const int pieces = static_cast<int>(random.uniform(50, 200));
+      for (int i = 0; i < pieces; ++i) {
+        load.hold(0.01, step_w * (1 + 0.08 * std::sin(9 * load.end_s())));
+      }
+    } else if (kind == "noise") {
+      load.hold(0.02, std::max(400 + 60 * random.normal(), 50.0));
+    } else if (kind == "drifting steps") {
+      const double warm = 1 - std::exp(-load.end_s() / 30);
+      load.hold(random.uniform(0.1, 0.6), 140 + 20 * warm);
+      load.hold(random.uniform(0.2, 0.9), 500 + 60 * warm);
     } else {
       return load;
     }
