@@ -9,7 +9,7 @@ namespace {
 constexpr double kSigmas = 2;     // 95 %
 constexpr size_t kMostNear = 2;   // usual powers that a line may have
 constexpr double kFarLevel = 4;   // standard deviations: further off it has not that one
-constexpr double kHardly = 1e-3;  // a line so unlikely is none
+constexpr double kHardly = 5e-3;  // a line so unlikely is none
 constexpr double kLine = 0.5;     // and one so likely is one
 constexpr double kTells = 0.1;    // of two intervals: so likely of one line they tell how it varies
 constexpr size_t kBeside = 4;     // intervals on each side of a mark that are compared
@@ -57,7 +57,7 @@ Parting::Parting(const Track& track, std::span<const int64_t> marks, std::span<c
         steps_[k].var_rate += track.kink / squared(power_w);
         marked_[k] = true;
       }
-      const double range_w = std::max(track.high_w - track.low_w, 0.1 * power_w);
+      const double range_w = std::max(track.high_w - track.low_w, 0.3 * power_w);
       log_anew_[k] = std::log(power_w / (range_w * width_s));
     }
   }
