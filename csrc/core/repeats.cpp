@@ -22,6 +22,7 @@ constexpr size_t kLine = 24;          // stamps on each side
 constexpr double kSigmas = 2.6;       // 95 %, with what the fit's covariance leaves out
 constexpr double kFittedSigmas = 2;   // times as wide with stamps of a line, whose errors are alike
 constexpr double kNoiseShare = 0.5;
+constexpr double kUneven = 0.25;  // standard deviation of a stage's length, as a share of it
 
 double seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
 
@@ -60,6 +61,7 @@ class Finder {
   std::vector<Reading> readings() const;
   Timetable timetable() const;
   void cover();
+  double unevenness() const;
 
   const Track& track_;
   const std::span<const int64_t> times_ns_;
@@ -204,6 +206,30 @@ void Finder::cover() {
   }
 }
 
+// By how much a stage's length differs from one repeat to the next, of that where it does so most.
+// The fit takes each to have one power: if that goes with the length, it finds neither.
+double Finder::unevenness() const {
+  struct Sums {
+    double count = 0, time_s = 0, square = 0;
+  };
+  std::vector<Sums> sums(result_.powers());
+  for (size_t i = 0; i < states_.of.size(); ++i) {
+    const uint32_t place = result_.place_of[states_.of[i]];
+    if (place == Repeats::kNone || states_.of[i] == states_.between || !is_short(i)) continue;
+    const double length_s = seconds(times_ns_[i + 1] - times_ns_[i]);
+    sums[place].count += 1;
+    sums[place].time_s += length_s;
+    sums[place].square += length_s * length_s;
+  }
+  double most = 0;
+  for (const Sums& sum : sums) {
+    if (sum.count < kOften) continue;
+    const double mean_s = sum.time_s / sum.count;
+    most = std::max(most, sum.square / sum.count / (mean_s * mean_s) - 1);
+  }
+  return std::sqrt(std::max(most, 0.0));
+}
+
 Repeats Finder::find() {
   shortest_s_ = kShort * seconds(std::max(track_.period_ns, track_.interval_ns));
   if (track_.quantum_j <= 0 || shortest_s_ <= 0 || times_ns_.size() < kOften) return result_;
@@ -218,6 +244,11 @@ Repeats Finder::find() {
   result_.tried = true;
   result_.fit = fit_joint(timetable(), readings(), track_.quantum_j);
   if (!result_.solved()) {
+    result_.words = "stages too short for this sensor were not told apart: " + result_.fit.refusal;
+    return result_;
+  }
+  if (result_.fit.noise_share > kNoiseShare && unevenness() > kUneven) {
+    result_.fit.refusal = "its power and its length both differ from one repeat to the next";
     result_.words = "stages too short for this sensor were not told apart: " + result_.fit.refusal;
     return result_;
   }
@@ -261,6 +292,7 @@ States find_states(const Sweep& swept) {
     }
     const auto [found, added] = number.try_emplace(key, states.count.size());
     if (added) states.count.push_back(0);
+    if (key == 0) states.between = found->second;
     ++states.count[found->second];
     states.of.push_back(found->second);
   }

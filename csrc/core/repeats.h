@@ -16,8 +16,9 @@ struct Track;
 
 // A state is a set of open rows. Slice i of the run lasts from `times_ns[i]` to `times_ns[i + 1]`.
 struct States {
-  std::vector<uint32_t> of;     // of each slice
-  std::vector<uint32_t> count;  // slices of each state
+  std::vector<uint32_t> of;                                 // of each slice
+  std::vector<uint32_t> count;                              // slices of each state
+  uint32_t between = std::numeric_limits<uint32_t>::max();  // the one without any stage
 };
 States find_states(const Sweep& swept);
 

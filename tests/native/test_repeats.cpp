@@ -6,8 +6,10 @@
 #include "repeated.h"
 
 using namespace pyprof;
+using simulate::Load;
 using simulate::Loop;
 using simulate::LoopRun;
+using simulate::ns;
 using simulate::Sensor;
 
 namespace {
@@ -161,7 +163,46 @@ void test_linear() {
 
 }  // namespace
 
+// A load that does not wait for code that comes late: what a stage's longer repeats have more of is
+// other work. No power of the stage explains that, and no interval is given as if one did.
+void test_lengths_that_power_goes_with() {
+  check::Random random(9);
+  Load load;
+  while (load.end_s() < 30) {
+    load.hold(0.010, 600);
+    load.hold(0.013, 100);
+  }
+  MarkLog log;
+  double truth_j = 0;
+  uint64_t token = 0;
+  int period = 100;
+  for (int i = 0; i < 400; ++i) {
+    const double begin_s = 0.023 * period + random.exponential(2e-4);
+    const double end_s = begin_s + 0.010 + random.exponential(4e-3);
+    log.append({Mark::Kind::kBegin, 0, Phase::kUnset, ns(begin_s), ++token, 0, log.intern("a")});
+    log.append({Mark::Kind::kEnd, 0, Phase::kUnset, ns(end_s), token, 0, 0});
+    truth_j += load.between(begin_s, end_s);
+    period += end_s > 0.023 * (period + 1) ? 2 : 1;
+  }
+  const double to_s = 0.023 * period + 1;
+  const Sensor sensor = sensor_of(0.1, 3e-3, 0.01);
+  const Frame frame = simulate::watch_counter(load, sensor, 1.5, to_s, random);
+  std::vector<uint8_t> bytes;
+  encode_frame(frame, bytes);
+  Account account({simulate::counter_channel(sensor)}, ns(1.5), ns(to_s), Phase::kTraining);
+  account.add_frames(bytes);
+  account.add_marks(1, log.drain());
+  const AccountResult result = account.solve();
+  for (const StageResult& stage : result.stages) {
+    if (stage.path != "a") continue;
+    std::printf("late code: %.0f J (%.0f to %.0f), true %.0f, solved %zu\n", stage.energy_j,
+                stage.low_j, stage.high_j, truth_j, stage.solved.size());
+    CHECK(stage.low_j <= truth_j && truth_j <= stage.high_j);
+  }
+}
+
 int main() {
+  test_lengths_that_power_goes_with();
   test_solved();
   test_lag();
   test_in_step();
