@@ -94,7 +94,7 @@ Plan Pacer::restart(int64_t now_ns) {
 }
 
 // The next point of the grid that lies ahead: after a stall no burst of reads catches up.
-Plan Pacer::fixed(int64_t now_ns, int64_t interval_ns) {
+[[gnu::hot]] Plan Pacer::fixed(int64_t now_ns, int64_t interval_ns) {
   grid_ns_ += interval_ns;
   if (grid_ns_ <= now_ns) grid_ns_ += (now_ns - grid_ns_) / interval_ns * interval_ns + interval_ns;
   step_grid_ns_ = interval_ns;
