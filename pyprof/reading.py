@@ -87,6 +87,8 @@ def _channels(reader: rows.Reader, name: str, kept: str | None) -> tuple[_native
     sound = [index for index, _ in found] == list(range(len(found))) and kept == str(len(found))
     if not sound or any("table channel" in defect for defect in reader.defects):
         raise RecordingError(f"{name} is damaged: its inventory of channels is not whole")
+    if len({channel.id for _, channel in found}) < len(found):
+        raise RecordingError(f"{name} is damaged: its inventory names a channel twice")
     return tuple(channel for _, channel in found)
 
 

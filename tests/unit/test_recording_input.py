@@ -13,7 +13,7 @@ import pytest
 
 import pyprof
 from pyprof.errors import NewerSchemaError, PyprofError, RecordingError
-from pyprof.layout import APPLICATION_ID
+from pyprof.layout import APPLICATION_ID, row_crc
 from pyprof.salvage import recover
 
 SIGNAL = """
@@ -145,6 +145,20 @@ def test_missing_channel_is_noticed(copy: Path) -> None:
         "window_ns,period_ns,crc FROM channel",
     )
     assert "inventory of channels is not whole" in refusal(copy)
+
+
+def test_channel_that_is_named_twice_is_refused(copy: Path) -> None:
+    connection = sqlite3.connect(copy)
+    row = connection.execute("SELECT * FROM channel").fetchone()
+    again = [1, *row[1:-1]]
+    count = ["channels", "2"]
+    connection.execute(
+        f"INSERT INTO channel VALUES({','.join('?' * len(row))})", [*again, row_crc(again)]
+    )
+    connection.execute("INSERT OR REPLACE INTO meta VALUES(?,?,?)", [*count, row_crc(count)])
+    connection.commit()
+    connection.close()
+    assert "names a channel twice" in refusal(copy)
 
 
 @pytest.mark.parametrize(
