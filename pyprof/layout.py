@@ -173,20 +173,13 @@ class Rollup:
 PROCESS_COLUMNS = tuple(field.name for field in fields(Process))
 
 
-_NUMBERS = frozenset((int, float, type(None)))
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 
 
 def row_crc(values: Sequence[Any]) -> int:
     """Checksum of a row that joules depend on: CRC-32 of its values as compact JSON."""
-    plain = list(values)
-    text = None
-    if _NUMBERS.issuperset(map(type, plain)):
-        # Of tables with very many rows. Python writes such a list as JSON does, but for this.
-        text = repr(plain).replace(", ", ",").replace("None", "null")
-    if text is None or "inf" in text:
-        text = _encode(plain)
-    return zlib.crc32(text.encode())
+    text = _native.json_row(values)
+    return zlib.crc32(_encode(list(values)).encode() if text is None else text)
 
 
 def sealed(*values: Any) -> tuple[Any, ...]:
