@@ -147,6 +147,19 @@ def test_missing_channel_is_noticed(copy: Path) -> None:
     assert "inventory of channels is not whole" in refusal(copy)
 
 
+@pytest.mark.parametrize("column", ["mono_ns", "boot_ns", "wall_ns", "start_ns", "end_ns"])
+@pytest.mark.parametrize("value", [-(1 << 63), (1 << 63) - 1])
+def test_times_that_no_clock_shows_are_refused(copy: Path, column: str, value: int) -> None:
+    connection = sqlite3.connect(copy)
+    connection.row_factory = sqlite3.Row
+    row = dict(connection.execute("SELECT * FROM process").fetchone()) | {column: value}
+    crc = row_crc(list(row.values())[:-1])
+    connection.execute(f"UPDATE process SET {column}=?, crc=?", (value, crc))
+    connection.commit()
+    connection.close()
+    assert "names no process" in refusal(copy)
+
+
 def test_channel_that_is_named_twice_is_refused(copy: Path) -> None:
     connection = sqlite3.connect(copy)
     row = connection.execute("SELECT * FROM channel").fetchone()
