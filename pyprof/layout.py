@@ -28,6 +28,8 @@ BLOCK_BYTES = PAGE_BYTES // 2 - 32
 BLOCK_CHANGES = 1500
 MOST_CHANGES = 4096
 
+#: Changes of a recording that is read whole; of a longer one a report reads what it needs.
+SHORT_CHANGES = 500_000
 #: How many channels the inventory has, in ``meta``.
 CHANNELS_KEY = "channels"
 

@@ -9,14 +9,12 @@ from dataclasses import replace
 
 from pyprof import _native, rows
 from pyprof.errors import RecordingError
-from pyprof.layout import CHANNELS_KEY, LATER_TABLES, SAMPLER, SCHEMA, Block
+from pyprof.layout import CHANNELS_KEY, LATER_TABLES, SAMPLER, SCHEMA, SHORT_CHANGES, Block
 from pyprof.recording import Recording
 from pyprof.shelf import FileShelf, MemoryShelf, Session, Shelf
 from pyprof.tally import KEY, Tally
 
 _TABLES = frozenset(re.findall(r"CREATE TABLE (\w+)", SCHEMA))
-#: Changes of a recording that is read whole; of a longer one a report reads what it needs.
-SHORT_CHANGES = 500_000
 
 
 def read(

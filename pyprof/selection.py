@@ -5,13 +5,15 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pyprof import _native
 from pyprof.host import NS_PER_S
-from pyprof.layout import Block, Incident, Rollup
-from pyprof.reading import SHORT_CHANGES
-from pyprof.recording import Recording
+from pyprof.layout import SHORT_CHANGES, Block, Incident, Rollup
 from pyprof.rollups import GRAINS_S
+
+if TYPE_CHECKING:
+    from pyprof.recording import Recording
 
 _MINUTE_NS = GRAINS_S[0] * NS_PER_S
 _LONGEST_FIRST_S = GRAINS_S[::-1]
