@@ -258,6 +258,8 @@ def channel(row: Sequence[Any]) -> tuple[int, _native.Channel]:
             _within(value, *_CHANNEL_NUMBERS[name])
         if name in words:
             _one_of(value, words[name])
+    if not given["id"]:
+        raise ValueError("a channel has a name")
     return _expect(row[0], int), channel_of(row[2:])
 
 

@@ -147,6 +147,17 @@ def test_missing_channel_is_noticed(copy: Path) -> None:
     assert "inventory of channels is not whole" in refusal(copy)
 
 
+def test_channel_without_a_name_is_refused(copy: Path) -> None:
+    connection = sqlite3.connect(copy)
+    connection.row_factory = sqlite3.Row
+    row = dict(connection.execute("SELECT * FROM channel").fetchone()) | {"id": ""}
+    crc = row_crc(list(row.values())[:-1])
+    connection.execute("UPDATE channel SET id='', crc=?", (crc,))
+    connection.commit()
+    connection.close()
+    assert "inventory of channels is not whole" in refusal(copy)
+
+
 @pytest.mark.parametrize("column", ["mono_ns", "boot_ns", "wall_ns", "start_ns", "end_ns"])
 @pytest.mark.parametrize("value", [-(1 << 63), (1 << 63) - 1])
 def test_times_that_no_clock_shows_are_refused(copy: Path, column: str, value: int) -> None:
