@@ -404,14 +404,15 @@ void LaneThread::burst() {
   Burst found[kMostBurst];
   bool away[kMostBurst] = {};
   const size_t count = std::min(slots_.size(), kMostBurst);
-  const int64_t from = monotonic_ns();
+  const int64_t longest_ns = monotonic_ns() + kLongestBurstNs;
+  int64_t until_ns = longest_ns - kLongestBurstNs + kBurstNs, last_ns = until_ns - kBurstNs;
   const std::lock_guard lock(mutex_);
-  for (bool all = false; !all && monotonic_ns() < from + kLongestBurstNs;) {
-    const bool late = monotonic_ns() > from + kBurstNs;
+  for (bool all = false; !all && monotonic_ns() < longest_ns;) {
     all = true;
     for (size_t i = 0; i < count; ++i) {
       Slot& slot = *slots_[i];
-      if (!slot.can_burst() || found[i].done() || (late && !found[i].wants_more())) continue;
+      if (!slot.can_burst() || found[i].done()) continue;
+      if (last_ns > until_ns && !found[i].wants_more(last_ns, slot.worth_ns())) continue;
       all = false;
       const ChannelState& lead = slot.channels()[0];
       const int64_t changed = lead.changed_at_ns, read = lead.last_read_ns;
@@ -421,6 +422,9 @@ void LaneThread::burst() {
       slot.read_until(after);
       entries_[i].latencies->add(slot.took_ns());
       ++reads_;
+      // Time in which the thread was away is made up for.
+      if (after - last_ns > kAwayNs) until_ns += after - last_ns;
+      last_ns = after;
       // The thread was away within the read: of the value nobody knows when it was so. The next
       // read tells.
       away[i] = after - before > kAwayNs && !away[i];
