@@ -265,6 +265,11 @@ class Sampler:
     @property
     def running(self) -> bool: ...
 
+# -- rows of a recording -------------------------------------------------------------------------
+
+def json_row(values: Sequence[object]) -> bytes | None:
+    """Whole numbers, finite floats and None as compact JSON; None where anything else is there."""
+
 # -- reading frames ------------------------------------------------------------------------------
 
 def frame_info(frames: bytes) -> list[tuple[int, int, int, int, int]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 try:
     from pyprof import _native
+    from pyprof.unread import MODELLED, UNMEASURED, modelled, on_bus, unmeasured
 except ImportError as error:
     raise SamplerError(
         f"the native part of pyprof can't be loaded ({error}): install pyprof-energy again with "
@@ -27,16 +28,13 @@ except ImportError as error:
     ) from error
 
 AGENT = "agent"
-MODELLED = "modelled"
 REPLAY = "replay"
-UNMEASURED = "unmeasured"
 _NVML = "nvml"
 
 # The native source multiplies the driver's power limit with this to get the plausible limit.
 _PLAUSIBLE_OVER_LIMIT = 1.5
 # The driver averages utilisation over at most a second.
 _UTILISATION_WINDOW_NS = 1_000_000_000
-_MILLIWATT = 1e-3
 # On these modules the GPU's energy counter holds the CPU and its memory as well.
 _MODULES_WITH_CPU = ("GH200",)
 
@@ -312,7 +310,7 @@ class _Survey:
             self._model_cpu(estimate)
 
     def _model_cpu(self, estimate: model.Estimate) -> None:
-        channel = _modelled(estimate)
+        channel = modelled(estimate)
         self._hardware.add_load_model(channel, estimate.idle_w, estimate.design_w)
         self._modelled.append(channel.id)
 
@@ -350,7 +348,7 @@ class _Survey:
         self._model_memory(estimate)
 
     def _model_memory(self, estimate: model.Estimate) -> None:
-        self._hardware.add_constant_model(_modelled(estimate), estimate.design_w)
+        self._hardware.add_constant_model(modelled(estimate), estimate.design_w)
         self._modelled.append(estimate.id)
 
     def _model_missing_memory(self) -> None:
@@ -381,7 +379,7 @@ class _Survey:
     def _leave_unmeasured(self, domain: str, estimates: Sequence[model.Estimate]) -> None:
         """Name what is there, unless a sensor that can't be read names it already."""
         if not any(channel.domain == domain for channel in self._unmeasured):
-            self._unmeasured.extend(_unmeasured(estimate) for estimate in estimates)
+            self._unmeasured.extend(unmeasured(estimate) for estimate in estimates)
 
     def _model_gpus(self) -> None:
         self._unmeasured = [
@@ -395,7 +393,7 @@ class _Survey:
         estimate = model.estimate_gpu(channel.id, channel.device, limit_w)
         if estimate is None:
             return False
-        gauge = _modelled(estimate).replace(
+        gauge = modelled(estimate).replace(
             uuid=channel.uuid, scope="devices", window_ns=_UTILISATION_WINDOW_NS
         )
         try:
@@ -417,7 +415,7 @@ class _Survey:
             if gpu.address in found:
                 continue
             if gpu.vendor != "NVIDIA" or not seen:
-                self._unmeasured.append(_on_bus(gpu, nvml.reason if nvml else None))
+                self._unmeasured.append(on_bus(gpu, nvml.reason if nvml else None))
 
     def _model_source(self, modelling: bool) -> Source:
         if not modelling:
@@ -471,49 +469,3 @@ def _holds_cpu(channel: _native.Channel) -> bool:
     """Whether it is the energy counter of a GPU that meters its whole module."""
     counter = channel.domain == "gpu" and channel.method == "counter"
     return counter and any(module in channel.device for module in _MODULES_WITH_CPU)
-
-
-def _modelled(estimate: model.Estimate) -> _native.Channel:
-    return _native.Channel(
-        id=estimate.id,
-        domain=estimate.domain,
-        device=estimate.device,
-        source=MODELLED,
-        quality="modelled",
-        method="model",
-        reason=estimate.reason,
-        kind="gauge",
-        unit=_MILLIWATT,
-        limit_w=max(estimate.design_w, estimate.idle_w),
-        low_ratio=estimate.range.low,
-        high_ratio=estimate.range.high,
-    )
-
-
-def _unmeasured(estimate: model.Estimate) -> _native.Channel:
-    return _native.Channel(
-        id=estimate.id,
-        domain=estimate.domain,
-        device=estimate.device,
-        quality="unmeasured",
-        reason="no energy counter can be read, and models are not used",
-    )
-
-
-def _on_bus(gpu: bus.PciGpu, nvml_reason: str | None) -> _native.Channel:
-    if gpu.driver == "vfio-pci":
-        reason = "it is handed to a virtual machine (driver vfio-pci)"
-    elif gpu.vendor == "NVIDIA":
-        reason = nvml_reason or "the NVIDIA driver's library does not list it"
-    elif gpu.vendor in ("AMD", "Intel"):
-        reason = f"no driver shows the power of this {gpu.vendor} GPU"
-    else:
-        reason = f"this version of pyprof reads no {gpu.vendor} GPU"
-    return _native.Channel(
-        id=f"pci-{gpu.address}",
-        domain="gpu",
-        device=f"{gpu.vendor} GPU {gpu.device_id:04x}",
-        scope="devices",
-        quality="unmeasured",
-        reason=reason,
-    )

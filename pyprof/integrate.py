@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyprof
 from pyprof import _native, host, usage
@@ -25,9 +25,11 @@ from pyprof.energy import (
 )
 from pyprof.errors import RecordingError
 from pyprof.layout import Incident
-from pyprof.recording import Recording
 from pyprof.selection import Selection, select
 from pyprof.split import remainders, split_idle
+
+if TYPE_CHECKING:
+    from pyprof.recording import Recording
 
 UNMEASURED = "unmeasured"
 _COST_KEYS = ("reads", "failed_reads", "p50_s", "p99_s", "total_s")

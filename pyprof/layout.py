@@ -28,6 +28,8 @@ BLOCK_BYTES = PAGE_BYTES // 2 - 32
 BLOCK_CHANGES = 1500
 MOST_CHANGES = 4096
 
+#: Changes of a recording that is read whole; of a longer one a report reads what it needs.
+SHORT_CHANGES = 500_000
 #: How many channels the inventory has, in ``meta``.
 CHANNELS_KEY = "channels"
 
@@ -173,20 +175,13 @@ class Rollup:
 PROCESS_COLUMNS = tuple(field.name for field in fields(Process))
 
 
-_NUMBERS = frozenset((int, float, type(None)))
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 
 
 def row_crc(values: Sequence[Any]) -> int:
     """Checksum of a row that joules depend on: CRC-32 of its values as compact JSON."""
-    plain = list(values)
-    text = None
-    if _NUMBERS.issuperset(map(type, plain)):
-        # Of tables with very many rows. Python writes such a list as JSON does, but for this.
-        text = repr(plain).replace(", ", ",").replace("None", "null")
-    if text is None or "inf" in text:
-        text = _encode(plain)
-    return zlib.crc32(text.encode())
+    text = _native.json_row(values)
+    return zlib.crc32(_encode(list(values)).encode() if text is None else text)
 
 
 def sealed(*values: Any) -> tuple[Any, ...]:

@@ -9,14 +9,12 @@ from dataclasses import replace
 
 from pyprof import _native, rows
 from pyprof.errors import RecordingError
-from pyprof.layout import CHANNELS_KEY, LATER_TABLES, SAMPLER, SCHEMA, Block
+from pyprof.layout import CHANNELS_KEY, LATER_TABLES, SAMPLER, SCHEMA, SHORT_CHANGES, Block
 from pyprof.recording import Recording
 from pyprof.shelf import FileShelf, MemoryShelf, Session, Shelf
 from pyprof.tally import KEY, Tally
 
 _TABLES = frozenset(re.findall(r"CREATE TABLE (\w+)", SCHEMA))
-#: Changes of a recording that is read whole; of a longer one a report reads what it needs.
-SHORT_CHANGES = 500_000
 
 
 def read(
@@ -87,6 +85,8 @@ def _channels(reader: rows.Reader, name: str, kept: str | None) -> tuple[_native
     sound = [index for index, _ in found] == list(range(len(found))) and kept == str(len(found))
     if not sound or any("table channel" in defect for defect in reader.defects):
         raise RecordingError(f"{name} is damaged: its inventory of channels is not whole")
+    if len({channel.id for _, channel in found}) < len(found):
+        raise RecordingError(f"{name} is damaged: its inventory names a channel twice")
     return tuple(channel for _, channel in found)
 
 

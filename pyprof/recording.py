@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pyprof import _native
+from pyprof import _native, integrate
 from pyprof.baseline import Place, parse
 from pyprof.energy import EnergyReport, Source
 from pyprof.errors import UsageError
@@ -139,10 +139,10 @@ class Recording:
         baseline: Baseline | None = None,
     ) -> EnergyReport:
         """Joules alone, of the whole or of a part. :func:`price` adds the kilograms."""
-        from pyprof.integrate import report
-
         chosen = baseline or self._kept_baseline
-        energy = report(self, start_ns=start_ns, end_ns=end_ns, phase=phase, baseline=chosen)
+        energy = integrate.report(
+            self, start_ns=start_ns, end_ns=end_ns, phase=phase, baseline=chosen
+        )
         return replace(energy, timed=_Hours(self, energy))
 
     @property
@@ -225,11 +225,9 @@ class _Hours:
 
     def _own(self, times_ns: Sequence[int]) -> Sequence[tuple[str, str, Sequence[float | None]]]:
         """Of every row what is its own, from the account that the report was made of."""
-        from pyprof.integrate import account, believed
-
         run, phase = self.whole.run, self.whole.stage_rows[0].phase
-        recording = believed(self.recording, self.whole)
-        made, _ = account(recording, run.start_mono_ns, run.end_mono_ns, phase, times_ns)
+        recording = integrate.believed(self.recording, self.whole)
+        made, _ = integrate.account(recording, run.start_mono_ns, run.end_mono_ns, phase, times_ns)
         return made.own(times_ns)
 
 

@@ -1,4 +1,4 @@
-"""Energy, peak and coverage of each minute, hour and day, made while readings are sealed.
+"""Energy, peak and coverage of each minute and longer grains, made while readings are sealed.
 
 They let a report over weeks leave the readings themselves alone, and stand for those given up.
 """
@@ -13,7 +13,7 @@ from pyprof.host import NS_PER_S
 from pyprof.layout import Incident, Rollup
 
 #: Each is a whole number of the ones before; they count from the run's start.
-GRAINS_S = (60, 3600, 86400)
+GRAINS_S = (60, 600, 3600, 86400)
 #: Changes before a border that both sides of it need.
 _CONTEXT = 8
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pyprof import _native
@@ -33,6 +33,9 @@ _MOST_META = 1 << 20
 
 #: Of joules, their squares, watts, seconds and counts; far more than anything has.
 _MOST = 1e24
+#: 36 years since the boot, as far as frames can tell; of the clock that shows the date 146.
+_MOST_NS = 1 << 60
+_MOST_WALL_NS = 1 << 62
 #: The domain of channels that only say who used a device.
 _USE = "use"
 
@@ -131,7 +134,8 @@ def frame_of(connection: sqlite3.Connection, block: Block) -> bytes | None:
         frame = unpack(_expect(row[0], bytes))
     except (sqlite3.Error, UnicodeError, MemoryError, TypeError, ValueError, zlib.error):
         return None
-    return frame if _native.frame_info(frame) == [astuple(block)[1:]] else None
+    header = (block.channel, block.first_seq, block.count, block.first_ns, block.last_ns)
+    return frame if _native.frame_info(frame) == [header] else None
 
 
 def _expect(value: Any, kind: type[_Row]) -> _Row:
@@ -150,6 +154,15 @@ def _text_or_none(value: Any) -> str | None:
 
 def _whole_or_none(value: Any) -> int | None:
     return None if value is None else _expect(value, int)
+
+
+def _time(value: Any) -> int:
+    """A time that a clock shows, in ns: differences of two fit in 64 bits."""
+    return _within(value, int, -_MOST_NS, _MOST_NS)
+
+
+def _time_or_none(value: Any) -> int | None:
+    return None if value is None else _time(value)
 
 
 def check_crc(row: Sequence[Any]) -> None:
@@ -216,12 +229,12 @@ def process(row: Sequence[Any]) -> Process:
         command=_text_or_none(given["command"]),
         argv=_text_or_none(given["argv"]),
         phase=_text(given["phase"]),
-        mono_ns=_expect(given["mono_ns"], int),
-        boot_ns=_expect(given["boot_ns"], int),
-        wall_ns=_expect(given["wall_ns"], int),
-        offset_ns=_expect(given["offset_ns"], int),
-        start_ns=_whole_or_none(given["start_ns"]),
-        end_ns=_whole_or_none(given["end_ns"]),
+        mono_ns=_time(given["mono_ns"]),
+        boot_ns=_time(given["boot_ns"]),
+        wall_ns=_within(given["wall_ns"], int, 0, _MOST_WALL_NS),
+        offset_ns=_time(given["offset_ns"]),
+        start_ns=_time_or_none(given["start_ns"]),
+        end_ns=_time_or_none(given["end_ns"]),
         exit_status=None if signal is not None else _whole_or_none(given["exit_status"]),
         signal=signal,
         complete=bool(given["complete"]),
@@ -245,6 +258,8 @@ def channel(row: Sequence[Any]) -> tuple[int, _native.Channel]:
             _within(value, *_CHANNEL_NUMBERS[name])
         if name in words:
             _one_of(value, words[name])
+    if not given["id"]:
+        raise ValueError("a channel has a name")
     return _expect(row[0], int), channel_of(row[2:])
 
 
@@ -270,6 +285,7 @@ def rollup(row: Sequence[Any]) -> Rollup:
     known = [0.0 if number is None else number for number in numbers]
     if not (
         {type(channel), type(grain_s), type(start_ns)} == {int}
+        and -_MOST_NS <= start_ns <= _MOST_NS
         and {*map(type, known)} == {float}
         and None not in numbers[2:]
         and 0.0 <= min(known) <= max(known) <= _MOST
@@ -293,7 +309,7 @@ def incident(row: Sequence[Any]) -> Incident:
     """An event or a finding."""
     _, t_ns, kind, channel, count, text = row
     return Incident(
-        _expect(t_ns, int),
+        _time(t_ns),
         _one_of(kind, EVENTS),
         _expect(channel, int),
         _within(count, int, 0, _MOST),

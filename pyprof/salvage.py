@@ -188,6 +188,8 @@ def _described(file: Path, identity: Mapping[str, Any]) -> Recording:
         )
     try:
         channels = dict(_rows(identity, rows.CHANNELS))
+        if len({channel.id for channel in channels.values()}) < len(channels):
+            raise ValueError("it names a channel twice")
         meta = dict(_rows(identity, rows.META))
         processes = tuple(_rows(identity, rows.PROCESSES))
         lost = ["SQLite can't open it: events, costs and roll-ups are lost"]

@@ -88,29 +88,32 @@ class Sealer:
         connection.execute("DELETE FROM tail")
         self.pending = {}
         sealed: dict[int, list[bytes]] = {}
-        for frame in self._parts(data):
-            infos = _native.frame_info(frame)
-            channel, _, count, first_ns, _ = infos[0]
-            old = now_ns - first_ns > _AGE_NS // 2
-            if last or old or count >= self._target(channel):
-                size = insert_blocks(connection, frame)
-                sealed.setdefault(channel, []).append(frame)
-                self._learn(channel, count, size)
-            else:
-                connection.execute("INSERT INTO tail VALUES(NULL,?,?)", (now_ns, frame))
-                self.add(infos)
+        for parts in self._parts(data):
+            for number, frame in enumerate(parts, 1):
+                infos = _native.frame_info(frame)
+                channel, _, count, first_ns, _ = infos[0]
+                old = now_ns - first_ns > _AGE_NS // 2
+                # No block may come before changes that wait on.
+                followed = number < len(parts)
+                if followed or last or old or count >= self._target(channel):
+                    size = insert_blocks(connection, frame)
+                    sealed.setdefault(channel, []).append(frame)
+                    self._learn(channel, count, size)
+                else:
+                    connection.execute("INSERT INTO tail VALUES(NULL,?,?)", (now_ns, frame))
+                    self.add(infos)
         self._roll_up(connection, sealed, now_ns, tally, last=last)
         if self.keep_raw_ns is not None and not last:
             self._thin(connection, now_ns - self.keep_raw_ns, tally)
 
-    def _parts(self, data: bytes) -> Iterator[bytes]:
-        """The frames of the tail joined, each channel's in parts that fill a block."""
+    def _parts(self, data: bytes) -> Iterator[Sequence[bytes]]:
+        """The frames of the tail joined: of each channel, in order, parts that fill a block."""
+        channels: dict[int, list[bytes]] = {}
         for frame in split_frames(_native.join_frames(data, MOST_CHANGES)):
-            channel, _, count, _, _ = _native.frame_info(frame)[0]
-            if count <= self._target(channel):
-                yield frame
-            else:
-                yield from split_frames(_native.join_frames(frame, self._target(channel)))
+            channels.setdefault(_native.frame_info(frame)[0][0], []).append(frame)
+        for channel, frames in channels.items():
+            joined = _native.join_frames(b"".join(frames), self._target(channel))
+            yield tuple(split_frames(joined))
 
     def _learn(self, channel: int, count: int, size: int) -> None:
         if count >= _LEAST_CHANGES:

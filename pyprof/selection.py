@@ -5,17 +5,18 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pyprof import _native
 from pyprof.host import NS_PER_S
-from pyprof.layout import Block, Incident, Rollup
-from pyprof.reading import SHORT_CHANGES
-from pyprof.recording import Recording
+from pyprof.layout import SHORT_CHANGES, Block, Incident, Rollup
 from pyprof.rollups import GRAINS_S
 
-_MINUTE_S = GRAINS_S[0]
-_MINUTE_NS = _MINUTE_S * NS_PER_S
-_LONGER_S = GRAINS_S[:0:-1]
+if TYPE_CHECKING:
+    from pyprof.recording import Recording
+
+_MINUTE_NS = GRAINS_S[0] * NS_PER_S
+_LONGEST_FIRST_S = GRAINS_S[::-1]
 _LEAST_MARGIN_NS = 5 * NS_PER_S
 #: Changes that a curve looks at beyond a moment, and some more.
 _CONTEXT = 8
@@ -147,18 +148,14 @@ class _Planner:
 
     def select(self) -> Selection:
         spans = {track.index: list(track.rolled()) for track in self.tracks}
-        self._fetch(
-            (index, grain_s, from_ns, to_ns)
-            for index, rolled in spans.items()
-            for from_ns, to_ns in _hull(rolled)
-            for grain_s in _LONGER_S
-        )
-        self._fetch(
-            (index, _MINUTE_S, from_ns, to_ns)
-            for index, rolled in spans.items()
-            for span in rolled
-            for from_ns, to_ns in _merge(self._without(index, span))
-        )
+        for longer, grain_s in enumerate(_LONGEST_FIRST_S):
+            # Only where none of the longer ones stands.
+            self._fetch(
+                (index, grain_s, from_ns, to_ns)
+                for index, rolled in spans.items()
+                for span in rolled
+                for from_ns, to_ns in self._without(index, span, _LONGEST_FIRST_S[:longer])
+            )
         blocks: dict[int, Block] = {}
         needed: dict[int, Span] = {}
         rolls: dict[int, list[Roll]] = {}
@@ -187,38 +184,45 @@ class _Planner:
         for rollup in self.recording.shelf.rollups(list(ranges)):
             self.known[rollup.channel, rollup.grain_s, rollup.start_ns] = rollup
 
-    def _without(self, index: int, span: Span) -> Iterator[Span]:
-        """The minutes of a span that no longer roll-up stands for."""
-        for at_ns, found in self._tile(index, span, _LONGER_S):
-            if found is None:
-                yield at_ns, at_ns + _MINUTE_NS
+    def _without(self, index: int, span: Span, grains_s: Sequence[int]) -> Iterator[Span]:
+        """The parts of a span that no roll-up of these grains stands for."""
+        if not grains_s:
+            return iter((span,))
+        tiles = self._tile(index, span, grains_s)
+        return _merge((from_ns, to_ns) for from_ns, to_ns, found in tiles if found is None)
 
     def _tile(
         self, index: int, span: Span, grains_s: Sequence[int]
-    ) -> Iterator[tuple[int, Rollup | None]]:
-        """The longest roll-ups that fit, one after the other; None for a minute without one."""
+    ) -> Iterator[tuple[int, int, Rollup | None]]:
+        """The longest roll-ups that fit, one after the other; None where the shortest is missing.
+
+        ``grains_s``: the longest first.
+        """
         origin_ns = self.recording.start_ns
+        least_ns = grains_s[-1] * NS_PER_S
         at_ns, end_ns = span
         while at_ns < end_ns:
+            found = None
             for grain_s in grains_s:
                 grain_ns = grain_s * NS_PER_S
                 if (at_ns - origin_ns) % grain_ns or at_ns + grain_ns > end_ns:
                     continue
                 found = self.known.get((index, grain_s, at_ns))
                 if found is not None:
-                    yield at_ns, found
-                    at_ns = found.end_ns
                     break
+            if found is not None:
+                next_ns = found.end_ns
             else:
-                yield at_ns, None
-                at_ns += _MINUTE_NS
+                next_ns = min(at_ns + least_ns - (at_ns - origin_ns) % least_ns, end_ns)
+            yield at_ns, next_ns, found
+            at_ns = next_ns
 
     def _lay(self, track: _Track, spans: Iterable[Span]) -> tuple[list[Rollup], list[Span]]:
         tiles, holes = [], []
         for span in spans:
-            for at_ns, found in self._tile(track.index, span, GRAINS_S[::-1]):
+            for from_ns, to_ns, found in self._tile(track.index, span, _LONGEST_FIRST_S):
                 if found is None:
-                    holes.append((at_ns, at_ns + _MINUTE_NS))
+                    holes.append((from_ns, to_ns))
                 else:
                     tiles.append(found)
         return tiles, holes
@@ -245,11 +249,6 @@ def _merge(spans: Iterable[Span]) -> Iterator[Span]:
         present = from_ns, to_ns
     if present is not None:
         yield present
-
-
-def _hull(spans: Sequence[Span]) -> Iterator[Span]:
-    if spans:
-        yield spans[0][0], spans[-1][1]
 
 
 def _roll(tile: Rollup) -> Roll:

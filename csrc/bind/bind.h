@@ -10,5 +10,6 @@ void bind_hardware(pybind11::module_& module);
 void bind_sampler(pybind11::module_& module);
 void bind_frames(pybind11::module_& module);
 void bind_account(pybind11::module_& module);
+void bind_rows(pybind11::module_& module);
 
 }  // namespace pyprof

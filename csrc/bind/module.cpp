@@ -24,5 +24,6 @@ PYBIND11_MODULE(_native, module) {
   pyprof::bind_sampler(module);
   pyprof::bind_account(module);
   pyprof::bind_frames(module);
+  pyprof::bind_rows(module);
   if (pyprof_add_stage(module.ptr()) != 0) throw pybind11::error_already_set();
 }

@@ -23,8 +23,11 @@ class Burst {
     ++changes_;
   }
   bool done() const { return gaps_.count == kMost; }
-  // Whether a little more time would tell the period.
-  bool wants_more() const { return changes_ >= kFew && gaps_.count < kEnough; }
+  // Whether a little more time would tell the period, if it is at most `worth_ns`.
+  bool wants_more(int64_t now_ns, int64_t worth_ns) const {
+    if (changes_ >= kFew) return gaps_.count < kEnough;
+    return changes_ == 1 && now_ns < changed_ns_ + worth_ns + worth_ns / 8;
+  }
   // Period and spread; 0, 0: not known, or slower than a burst lasts.
   std::pair<int64_t, int64_t> period() const {
     if (gaps_.count < kFew) return {0, 0};

@@ -19,7 +19,7 @@ Anchor read_anchor() noexcept {
   return best;
 }
 
-void sleep_until(int64_t deadline_ns) noexcept {
+[[gnu::hot]] void sleep_until(int64_t deadline_ns) noexcept {
   const timespec at{deadline_ns / kNsPerS, deadline_ns % kNsPerS};
   clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr);
 }

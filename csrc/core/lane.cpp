@@ -18,6 +18,7 @@
 
 #include "core/burst.h"
 #include "core/clock.h"
+#include "core/crew.h"
 #include "core/mark.h"
 
 namespace pyprof {
@@ -30,11 +31,9 @@ constexpr int64_t kBurstNs = 8 * kNsPerMs;
 constexpr int64_t kAwayNs = kNsPerMs / 4;          // reads of files take a few microseconds
 constexpr int64_t kLongestBurstNs = 4 * kBurstNs;  // where the thread was away meanwhile
 constexpr size_t kMostBurst = 64;
-constexpr int64_t kHangNs = 10 * kNsPerMs;  // no driver's call takes so long in good health
-constexpr int64_t kWatchLeastNs = 20 * kNsPerMs;
-constexpr int64_t kWatchMostNs = 100 * kNsPerMs;
-constexpr int64_t kWatchShareNs = 10 * kNsPerMs;
-constexpr int64_t kWatchIntervals = 10;       // blind reads between two looks
+constexpr int64_t kNearNs = 20 * kNsPerMs;
+constexpr int64_t kHangNs = 10 * kNsPerMs;   // no driver's call takes so long in good health
+constexpr int64_t kVouchNs = 50 * kNsPerMs;  // so seldom the watch is put off where reads are close
 constexpr int64_t kOnTimeNs = 50 * kNsPerUs;  // half of the shortest interval
 constexpr int64_t kCheckNs = 2 * kNsPerS;
 constexpr int64_t kFirstCheckNs = 3 * kNsPerS;  // finding the periods costs more, once
@@ -43,22 +42,21 @@ constexpr int kMostStride = 64;
 
 }  // namespace
 
-LaneThread::LaneThread(std::string name, const SamplerOptions& options)
+LaneThread::LaneThread(std::string name, const SamplerOptions& options, bool guarded)
     : name_(std::move(name)),
       options_(options),
+      guarded_(guarded),
       on_time_ns_(std::max(kOnTimeNs, options.interval_ns / 2)) {}
 
 // -- life, by others ------------------------------------------------------------------------------
 
 void LaneThread::add(std::unique_ptr<Slot> slot, Plan due) {
   const std::string& source = slot->unit().channels().front().source;
-  entries_.push_back({due, slot.get(), &latencies_[source], false});
+  entries_.push_back({due, slot.get(), &latencies_[source], guarded_ && slot->vendor()});
   slots_.push_back(std::move(slot));
 }
 
-void LaneThread::start(std::shared_ptr<Crew> crew, bool guarded) {
-  guarded_ = guarded;
-  for (Entry& entry : entries_) entry.watched = guarded && entry.slot->vendor();
+void LaneThread::start(std::shared_ptr<Crew> crew) {
   auto self = shared_from_this();  // a thread that hangs keeps what it uses alive
   thread_ = std::thread([self, crew] { self->run(crew); });
 }
@@ -106,27 +104,22 @@ void LaneThread::abandon() {
   }
 }
 
-int64_t LaneThread::shortest_ns() const {
+// The call that was in progress may end and the next one hang.
+int64_t LaneThread::look_again_ns(int64_t now_ns) const {
+  if (!guarded_ || vouched_ns_.load(std::memory_order_relaxed) > now_ns) return Watch::kNotAgain;
   const std::lock_guard lock(mutex_);
-  int64_t shortest = kNever;
-  for (const auto& slot : slots_) {
-    const int64_t interval = slot->pacer().interval_ns();
-    // While periods are looked for, reads are closer than they will be.
-    const bool looking = slot->pacer().mode() == Pacer::Mode::kAcquire;
-    shortest = std::min(shortest, looking ? kWatchLeastNs : interval);
-  }
-  return shortest;
+  return slots_.size() < 2 ? Watch::kNotAgain : now_ns + kHangNs;
 }
 
-std::shared_ptr<LaneThread> LaneThread::leave_hung(int64_t now_ns, int64_t limit_ns) {
+std::shared_ptr<LaneThread> LaneThread::leave_hung(int64_t now_ns) {
   int64_t since = busy_since_ns_.load(std::memory_order_acquire);
-  if (since <= 0 || now_ns - since < limit_ns) return nullptr;
+  if (since <= 0 || now_ns - since < kHangNs) return nullptr;
   // Locked before the units are claimed: should the call return now, its thread finds out that they
   // are gone, and waits in come_back until they have been moved.
   const std::lock_guard lock(mutex_);
   if (slots_.size() < 2) return nullptr;
   if (!busy_since_ns_.compare_exchange_strong(since, kTaken)) return nullptr;
-  auto heir = std::make_shared<LaneThread>(name_, options_);
+  auto heir = std::make_shared<LaneThread>(name_, options_, guarded_);
   std::vector<std::unique_ptr<Slot>> hung;
   const auto hung_at = static_cast<size_t>(current_ - entries_.data());
   for (size_t i = 0; i < slots_.size(); ++i) {
@@ -242,8 +235,9 @@ void LaneThread::prepare_thread() {
   }
 }
 
-void LaneThread::run(const std::shared_ptr<Crew>& crew) {
+[[gnu::hot]] void LaneThread::run(const std::shared_ptr<Crew>& crew) {
   prepare_thread();
+  if (guarded_) timer_.emplace(crew->watch());
   next_check_ns_ = monotonic_ns() + kFirstCheckNs;
   if (first_turn_) {
     first_reads();
@@ -253,9 +247,9 @@ void LaneThread::run(const std::shared_ptr<Crew>& crew) {
   }
   while (true) {
     int64_t now = monotonic_ns();
-    const int64_t next = guarded_ ? next_ns_ : std::min(next_ns_, next_watch_ns_);
-    if (now < next) {
-      doze(next);
+    if (now < next_ns_) {
+      if (guarded_) vouch(next_ns_, now);
+      doze(now, next_ns_);
       now = monotonic_ns();
       ++woke_;
     }
@@ -263,8 +257,6 @@ void LaneThread::run(const std::shared_ptr<Crew>& crew) {
       if (!settling_) begin_settling(now);
       if (settled(now)) break;
     }
-    // A look that is nearly due shares the wake.
-    if (!guarded_ && now >= next_watch_ns_ - kWatchShareNs) next_watch_ns_ = crew->watch(crew, now);
     if (now >= next_check_ns_) restrain(*crew, now);
     if (!turn(now)) come_back();
   }
@@ -287,23 +279,41 @@ void LaneThread::first_reads() {
   gate_.notify_all();
 }
 
-// A word that can be rung: a stop does not wait for the next deadline.
-void LaneThread::doze(int64_t until_ns) {
+// Up to `until_ns` and through a call that does not hang, the watch need not look.
+void LaneThread::vouch(int64_t until_ns, int64_t now_ns) {
+  const int64_t vouched_ns = vouched_ns_.load(std::memory_order_relaxed);
+  if (until_ns == kNever || vouched_ns >= until_ns + kHangNs) return;
+  // Half of it is for a wake that comes late.
+  const int64_t later_ns = std::max(until_ns, now_ns + kVouchNs) + 2 * kHangNs;
+  vouched_ns_.store(later_ns, std::memory_order_relaxed);
+  timer_->put_off(later_ns);
+}
+
+// On a word that can be rung, so that a stop does not wait for a distant deadline. For a near one
+// it does: the plain sleep wakes with less of the kernel's code and data.
+[[gnu::hot]] void LaneThread::doze(int64_t now_ns, int64_t until_ns) {
   const uint32_t rung = bell_.load(std::memory_order_relaxed);
   if (stop_.load(std::memory_order_acquire) && !settling_) return;
   const int64_t at = settling_ ? std::min<int64_t>(until_ns, settle_until_ns_) : until_ns;
+  if (at - now_ns < kNearNs) return sleep_until(at);
   const timespec when{at / kNsPerS, at % kNsPerS};
   syscall(SYS_futex, &bell_, FUTEX_WAIT_BITSET_PRIVATE, rung, at == kNever ? nullptr : &when,
           nullptr, FUTEX_BITSET_MATCH_ANY);
 }
 
+// Reads beside a mark are of use where they are not on a grid anyway.
+void LaneThread::look_for_marks(int64_t now_ns) {
+  const uint64_t marks = marks_made();
+  if (marks == marks_) return;
+  marks_ = marks;
+  attend(now_ns, false);
+}
+
 // Reads whatever is ready, then stores it all at once. False: a call hung for so long that the
 // other units were given to another lane.
-bool LaneThread::turn(int64_t now_ns) {
-  if (const uint64_t marks = marks_made(); marks != marks_) {
-    marks_ = marks;
-    attend(now_ns, false);
-  }
+[[gnu::hot]] bool LaneThread::turn(int64_t now_ns) {
+  if (options_.interval_ns == 0) look_for_marks(now_ns);
+  if (guarded_) vouch(now_ns, now_ns);
   turn_ns_ = now_ns;
   int64_t before = now_ns;
   int64_t next = kNever;
@@ -335,7 +345,7 @@ bool LaneThread::turn(int64_t now_ns) {
 }
 
 // What was ready among the first `count` has been read; the deadline of the others is `next_ns`.
-void LaneThread::store(size_t count, int64_t next_ns) {
+[[gnu::hot]] void LaneThread::store(size_t count, int64_t next_ns) {
   const std::lock_guard lock(mutex_);
   wakes_ += woke_;
   woke_ = 0;
@@ -394,14 +404,15 @@ void LaneThread::burst() {
   Burst found[kMostBurst];
   bool away[kMostBurst] = {};
   const size_t count = std::min(slots_.size(), kMostBurst);
-  const int64_t from = monotonic_ns();
+  const int64_t longest_ns = monotonic_ns() + kLongestBurstNs;
+  int64_t until_ns = longest_ns - kLongestBurstNs + kBurstNs, last_ns = until_ns - kBurstNs;
   const std::lock_guard lock(mutex_);
-  for (bool all = false; !all && monotonic_ns() < from + kLongestBurstNs;) {
-    const bool late = monotonic_ns() > from + kBurstNs;
+  for (bool all = false; !all && monotonic_ns() < longest_ns;) {
     all = true;
     for (size_t i = 0; i < count; ++i) {
       Slot& slot = *slots_[i];
-      if (!slot.can_burst() || found[i].done() || (late && !found[i].wants_more())) continue;
+      if (!slot.can_burst() || found[i].done()) continue;
+      if (last_ns > until_ns && !found[i].wants_more(last_ns, slot.worth_ns())) continue;
       all = false;
       const ChannelState& lead = slot.channels()[0];
       const int64_t changed = lead.changed_at_ns, read = lead.last_read_ns;
@@ -411,6 +422,9 @@ void LaneThread::burst() {
       slot.read_until(after);
       entries_[i].latencies->add(slot.took_ns());
       ++reads_;
+      // Time in which the thread was away is made up for.
+      if (after - last_ns > kAwayNs) until_ns += after - last_ns;
+      last_ns = after;
       // The thread was away within the read: of the value nobody knows when it was so. The next
       // read tells.
       away[i] = after - before > kAwayNs && !away[i];
@@ -490,55 +504,12 @@ void LaneThread::finish() {
     wakes_ += woke_;
     cpu_ns_ = clock_ns(CLOCK_THREAD_CPUTIME_ID);
   }
+  timer_.reset();
   {
     const std::lock_guard lock(gate_mutex_);
     done_ = true;
   }
   gate_.notify_all();
-}
-
-// -- crew -----------------------------------------------------------------------------------------
-
-void Crew::add(std::shared_ptr<LaneThread> lane) {
-  const std::lock_guard lock(mutex_);
-  lanes_.push_back(std::move(lane));
-}
-
-std::vector<std::shared_ptr<LaneThread>> Crew::lanes() const {
-  const std::lock_guard lock(mutex_);
-  return lanes_;
-}
-
-size_t Crew::size() const {
-  const std::lock_guard lock(mutex_);
-  return lanes_.size();
-}
-
-double Crew::load() const {
-  const std::lock_guard lock(mutex_);
-  double sum = 0;
-  for (const auto& lane : lanes_) sum += lane->load();
-  return sum;
-}
-
-void Crew::close() {
-  const std::lock_guard lock(mutex_);
-  closed_ = true;
-}
-
-int64_t Crew::watch(const std::shared_ptr<Crew>& self, int64_t now_ns) {
-  const std::lock_guard lock(mutex_);
-  if (lanes_.size() < 2 || closed_) return kNever;
-  const bool blind = options_.interval_ns > 0;
-  int64_t wait = blind ? options_.interval_ns * kWatchIntervals : kWatchMostNs;
-  for (size_t i = 1, count = lanes_.size(); i < count; ++i) {
-    if (auto heir = lanes_[i]->leave_hung(now_ns, kHangNs)) {
-      heir->start(self, true);
-      lanes_.push_back(std::move(heir));
-    }
-    if (!blind) wait = std::min(wait, lanes_[i]->shortest_ns());
-  }
-  return now_ns + std::clamp(wait, kWatchLeastNs, kWatchMostNs);
 }
 
 }  // namespace pyprof

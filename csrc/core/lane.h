@@ -8,14 +8,17 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "core/incident.h"
 #include "core/latencies.h"
+#include "core/lock.h"
 #include "core/sampler.h"
 #include "core/slot.h"
+#include "core/watch.h"
 
 namespace pyprof {
 
@@ -23,22 +26,24 @@ class Crew;
 
 class LaneThread : public std::enable_shared_from_this<LaneThread> {
  public:
-  LaneThread(std::string name, const SamplerOptions& options);
+  // `guarded`: its calls may hang, and the crew's watch looks after it.
+  LaneThread(std::string name, const SamplerOptions& options, bool guarded);
   void add(std::unique_ptr<Slot> slot, Plan due = {});
   const std::string& name() const { return name_; }
+  bool guarded() const { return guarded_; }
+  size_t units() const { return entries_.size(); }
 
-  // `guarded`: the crew's watch looks after this lane, whose calls may hang.
-  void start(std::shared_ptr<Crew> crew, bool guarded);
+  void start(std::shared_ptr<Crew> crew);
   bool wait_first_reads(int64_t until_ns);
   void ask_stop(int64_t settle_ns);
   bool wait_done(int64_t until_ns);  // true: joined
   void abandon();                    // left behind in a driver's call
 
-  // By the watch. If a call has not returned for `limit_ns`, the unit it is about keeps this lane
-  // and its thread, and the others go on in the lane that is returned; else null.
-  std::shared_ptr<LaneThread> leave_hung(int64_t now_ns, int64_t limit_ns);
-  // Shortest planned time between reads of a unit, as far as known.
-  int64_t shortest_ns() const;
+  // By the watch. If a call hangs, the unit it is about keeps this lane and its thread, and the
+  // others go on in the lane that is returned; else null.
+  std::shared_ptr<LaneThread> leave_hung(int64_t now_ns);
+  // By the watch: when to look again whatever this lane says, if it has not gone on.
+  int64_t look_again_ns(int64_t now_ns) const;
 
   void take_frames(std::vector<Frame>& out, std::vector<Progress>& progress);
   void take_events(std::vector<SamplerEvent>& out);
@@ -58,8 +63,10 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
   void prepare_thread();
   void first_reads();
   void burst();
-  void doze(int64_t until_ns);
+  void doze(int64_t now_ns, int64_t until_ns);
+  void vouch(int64_t until_ns, int64_t now_ns);
   void come_back();
+  void look_for_marks(int64_t now_ns);
   bool turn(int64_t now_ns);
   void store(size_t count, int64_t next_ns);
   void count_late();
@@ -72,14 +79,14 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
 
   const std::string name_;
   const SamplerOptions options_;
-  bool guarded_ = false;
+  const bool guarded_;
   std::thread thread_;
+  std::optional<Watch::Timer> timer_;
 
   // The thread's own; the watch takes it over when a call hangs.
   std::vector<Entry> entries_;  // one for each slot
   int64_t turn_ns_ = 0;         // of the present turn: what was ready then is read, in order
   int64_t next_ns_ = 0;
-  int64_t next_watch_ns_ = 0;
   int64_t next_check_ns_ = 0, checked_ns_ = 0, checked_cpu_ns_ = 0;
   uint64_t marks_ = 0;
   uint64_t woke_ = 0;               // wakes that are not counted yet
@@ -91,19 +98,20 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
   const int64_t on_time_ns_;  // no unit is late as long as the wake is not later than this
   // Start of the driver's call in progress; 0: none; -1: taken over by the watch.
   std::atomic<int64_t> busy_since_ns_{0};
-  std::atomic<uint32_t> bell_{0};  // rung to end a sleep
+  std::atomic<int64_t> vouched_ns_{0};  // the watch looks if the thread has said nothing until then
+  std::atomic<uint32_t> bell_{0};       // rung to end a sleep
   std::atomic<bool> stop_{false};
   std::atomic<int64_t> settle_from_ns_{0};
   std::atomic<int64_t> settle_until_ns_{0};
   std::atomic<double> load_{0};      // CPU time per time, lately
   std::atomic<int64_t> cpu_ns_{-1};  // final figure; while the thread lives its clock is asked
 
-  mutable std::mutex mutex_;  // guards what follows and the slots' stored state
+  mutable Lock mutex_;  // guards what follows and the slots' stored state
+  uint64_t wakes_ = 0, reads_ = 0, late_ = 0;
+  int stride_ = 1;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::map<std::string, Latencies> latencies_;  // by source
   IncidentLog log_;
-  uint64_t wakes_ = 0, reads_ = 0, late_ = 0;
-  int stride_ = 1;
   clockid_t cpu_clock_ = 0;
   bool clock_known_ = false;
 
@@ -111,27 +119,6 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
   std::condition_variable gate_;
   bool first_done_ = false;
   bool done_ = false;
-};
-
-// All lanes of a sampler. Grows when a call hangs.
-class Crew {
- public:
-  explicit Crew(SamplerOptions options) : options_(std::move(options)) {}
-  void add(std::shared_ptr<LaneThread> lane);
-  std::vector<std::shared_ptr<LaneThread>> lanes() const;
-  // By the lane that never blocks: frees the others from a call that hangs. Returns when to look
-  // again.
-  int64_t watch(const std::shared_ptr<Crew>& self, int64_t now_ns);
-  double load() const;
-  size_t size() const;
-  void close();  // no lane is added any more
-  const SamplerOptions& options() const { return options_; }
-
- private:
-  const SamplerOptions options_;
-  mutable std::mutex mutex_;
-  bool closed_ = false;
-  std::vector<std::shared_ptr<LaneThread>> lanes_;
 };
 
 }  // namespace pyprof

@@ -94,7 +94,7 @@ Plan Pacer::restart(int64_t now_ns) {
 }
 
 // The next point of the grid that lies ahead: after a stall no burst of reads catches up.
-Plan Pacer::fixed(int64_t now_ns, int64_t interval_ns) {
+[[gnu::hot]] Plan Pacer::fixed(int64_t now_ns, int64_t interval_ns) {
   grid_ns_ += interval_ns;
   if (grid_ns_ <= now_ns) grid_ns_ += (now_ns - grid_ns_) / interval_ns * interval_ns + interval_ns;
   step_grid_ns_ = interval_ns;
@@ -154,6 +154,7 @@ bool Pacer::add_step(int64_t step_ns, int64_t bracket_ns) {
     if (step_ns / updates > documented + documented / 10) ++updates;  // no slower than documented
     step_ns /= updates;
   }
+  widest_ns_ = std::max({found_steps_ == 0 ? 0 : widest_ns_, bracket_ns, last_bracket_ns_});
   steps_[static_cast<size_t>(found_steps_++)] = step_ns;
   return found_steps_ == kAcquireSteps;
 }
@@ -161,10 +162,11 @@ bool Pacer::add_step(int64_t step_ns, int64_t bracket_ns) {
 Plan Pacer::lock(int64_t now_ns, int64_t bracket_ns) {
   std::sort(steps_.begin(), steps_.end());
   const int64_t middle = (steps_[1] + steps_[2]) / 2;
-  // Half of the outer ones' weight as well, unless they stray: the mean is surer than the median.
+  // Half of the outer ones' weight as well, unless they stray by more than their brackets leave
+  // open: the mean is surer than the median.
   int64_t sum = 0, count = 0;
   for (const int64_t step : steps_) {
-    if (std::abs(step - middle) > middle / 4) continue;
+    if (std::abs(step - middle) > std::max(middle / 4, widest_ns_)) continue;
     sum += step;
     ++count;
   }

@@ -134,6 +134,7 @@ class Pacer {
   int64_t first_change_ns_ = 0;
   int64_t last_bracket_ns_ = 0;  // of the last change, while the period is looked for
   std::array<int64_t, kAcquireSteps> steps_{};  // between changes that no update can hide between
+  int64_t widest_ns_ = 0;                       // bracket around any of them
   int64_t relock_ns_ = 0;                       // when an irregular sensor is tried again
   int64_t relock_wait_ns_ = 0;                  // and after how long, doubled each time
   int found_steps_ = 0;

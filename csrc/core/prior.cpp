@@ -1,6 +1,7 @@
 #include "core/prior.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/clock.h"
 
@@ -8,6 +9,8 @@ namespace pyprof {
 namespace {
 
 constexpr size_t kManyPowers = 20'000;  // tell what is usual
+constexpr size_t kManySteps = 64;       // of a counter tell what its period can be
+constexpr double kAbout = 1.6;          // the highest of the periods that can be, over the lowest
 // A part may draw so many times what it was seen to draw, and so much of what any part can.
 constexpr double kSurgeOverSeen = 4;
 constexpr double kSurgeShare = 0.4;
@@ -20,12 +23,52 @@ int64_t median(std::vector<int64_t>& values) {
   return *middle;
 }
 
+// What the period of a steady counter can be. Where it stood still for a while no update was made,
+// and between the reads around some changes were as many updates at least.
+struct Bounds {
+  int64_t low_ns = 0, high_ns = std::numeric_limits<int64_t>::max();
+  bool agree() const { return low_ns <= high_ns; }  // else the updates stray
+  bool tell() const {
+    return agree() && static_cast<double>(high_ns) < kAbout * static_cast<double>(low_ns);
+  }
+};
+
+Bounds find_bounds(const std::vector<Frame>& frames) {
+  Bounds bounds;
+  std::vector<const Change*> row;
+  size_t steps = 0;
+  for (const Frame& frame : frames) {
+    for (const Change& change : frame.changes) {
+      if (steps == kManySteps) return bounds;
+      if (change.flags != 0) row.clear();
+      if (!row.empty()) {
+        ++steps;
+        bounds.low_ns = std::max(bounds.low_ns, change.last_old_ns - row.back()->first_new_ns);
+      }
+      for (size_t back = 1; back <= row.size(); ++back) {
+        const Change& before = *row[row.size() - back];
+        if (before.flags != 0) break;
+        const int64_t span = change.first_new_ns - before.last_old_ns;
+        bounds.high_ns = std::min(bounds.high_ns, span / static_cast<int64_t>(back));
+      }
+      row.push_back(&change);
+    }
+  }
+  return bounds;
+}
+
 }  // namespace
 
 int64_t find_period(const std::vector<Frame>& frames, const Channel& channel) {
   int64_t found = 0;
   for (const Frame& frame : frames) {
     if (frame.pulse.period_ns > 0) found = frame.pulse.period_ns;
+  }
+  if (channel.kind == Kind::kCounter) {
+    // A sampler that came late to its reads knew less than all of them tell.
+    const Bounds bounds = find_bounds(frames);
+    if (found > 0 && bounds.agree()) return std::clamp(found, bounds.low_ns, bounds.high_ns);
+    if (found == 0 && bounds.tell()) return bounds.low_ns + (bounds.high_ns - bounds.low_ns) / 2;
   }
   if (found > 0) return found;
   std::vector<int64_t> steps;

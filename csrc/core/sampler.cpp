@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/clock.h"
+#include "core/crew.h"
 #include "core/lane.h"
 
 namespace pyprof {
@@ -35,22 +36,22 @@ Pace pace_of(Lane lane, const SamplerOptions& options) {
 }
 
 // Files share a thread, and so do vendors' devices. Read blindly all share one, since they are due
-// together; the thread of files then has no unit and only watches.
+// together.
 Sampler::Sampler(std::vector<std::unique_ptr<Unit>> units, SamplerOptions options)
     : crew_(std::make_shared<Crew>(options)), pid_(getpid()) {
   size_t channels = 0;
-  bool vendors = false, slows = false;
+  bool vendors = false;
   for (const auto& unit : units) {
     channels += unit->channels().size();
     vendors = vendors || unit->lane() == Lane::kVendor;
-    slows = slows || unit->lane() == Lane::kSlow;
   }
   const size_t capacity = std::clamp<size_t>(
       kRingBytes / sizeof(Change) / 2 / std::max<size_t>(channels, 1), 1024, 65536);
   const bool shared = vendors && options.interval_ns > 0;
-  auto files = std::make_shared<LaneThread>(shared ? "pyprof-watch" : "pyprof-files", options);
-  auto vendor = std::make_shared<LaneThread>(shared ? "pyprof-all" : "pyprof-vendor", options);
-  auto slow = std::make_shared<LaneThread>("pyprof-slow", options);
+  auto files = std::make_shared<LaneThread>("pyprof-files", options, false);
+  auto vendor =
+      std::make_shared<LaneThread>(shared ? "pyprof-all" : "pyprof-vendor", options, true);
+  auto slow = std::make_shared<LaneThread>("pyprof-slow", options, true);
   uint32_t index = 0;
   for (auto& unit : units) {
     const Lane lane = unit->lane();
@@ -66,9 +67,9 @@ Sampler::Sampler(std::vector<std::unique_ptr<Unit>> units, SamplerOptions option
     home->add(std::move(slot));
     index += count;
   }
-  crew_->add(std::move(files));
-  if (vendors) crew_->add(std::move(vendor));
-  if (slows) crew_->add(std::move(slow));
+  for (auto& lane : {files, vendor, slow}) {
+    if (lane->units() > 0) crew_->add(lane);
+  }
   progress_.resize(channels);
 }
 
@@ -88,10 +89,9 @@ bool Sampler::running() const { return running_ && !inherited(); }
 void Sampler::start() {
   if (running_) return;
   running_ = true;
-  const auto lanes = crew_->lanes();
-  for (size_t i = 0; i < lanes.size(); ++i) lanes[i]->start(crew_, i > 0);
+  crew_->start();
   const int64_t until = monotonic_ns() + kNsPerS;
-  for (const auto& lane : lanes) lane->wait_first_reads(until);
+  for (const auto& lane : crew_->lanes()) lane->wait_first_reads(until);
 }
 
 void Sampler::stop(int64_t settle_ns) {

@@ -116,6 +116,7 @@ class alignas(kCacheLine) Slot {
 
   // Learning the period of a sensor that updates faster than it will be read.
   bool can_burst() const;
+  int64_t worth_ns() const { return pace_.follow_ns; }  // a longer one is found without a burst
   // Ends it; period 0: none was found.
   Plan end_burst(int64_t now_ns, int64_t period_ns, int64_t spread_ns);
 

@@ -11,9 +11,11 @@
 namespace pyprof {
 namespace {
 
-// Changes at the ends of a run have others on one side alone. They keep the places that roll-ups
-// give them, so that the total is the same with and without these.
+// Changes at the ends of a run have others on one side alone. They are placed by so many of these,
+// wherever readings end and roll-ups begin, so that the total is the same with and without them, and
+// stay there: no energies between changes move them.
 constexpr size_t kEnd = 4;
+constexpr size_t kEndRow = 32;
 constexpr size_t kFewest = 6;          // changes in a row
 constexpr double kLongest = 32;        // periods without a change end a row
 constexpr size_t kBlock = 512;         // changes smoothed at once,
@@ -22,13 +24,15 @@ constexpr size_t kJudged = 4096;       // changes that tell the noise
 constexpr size_t kWarm = 16;           // of which the first don't
 constexpr double kRegular = 0.15;      // of the period: noise that is worth a model
 constexpr double kGuess = 0.05;        // and what it is taken for at first
+constexpr int kMostRounds = 20;        // in which the noise is learnt,
+constexpr double kSettled = 0.2;       // until it changes by less
 constexpr double kDoubt = 1.25;        // brackets wider than the noise tell it rather too low
 constexpr double kPeriodError = 0.01;  // of the period
 constexpr double kInforms = 0.5;       // of the period: a bracket that teaches the phase
+constexpr double kSure = 0.9;          // of which update it was
 constexpr double kSigmas = 2;          // 95 %
 constexpr double kSigmasPerSpread = 1 / 1.349;  // interquartile range of a normal distribution
-
-constexpr double kLeastVariance = 1e6;  // ns^2: a read takes a microsecond
+constexpr double kLeastVariance = 1e6;          // ns^2: a read takes a microsecond
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
 double squared(double x) { return x * x; }
@@ -65,8 +69,15 @@ class Row {
  public:
   Row(std::span<const Change> changes, double period, double noise_ns)
       : changes_(changes), base_ns_(changes.front().last_old_ns), period_(period) {
+    while (first_ + 1 < changes_.size() && !informs(first_)) ++first_;
+    // A guess weighs like a few updates: begun anew with what was learnt, it counts no more.
     judge(noise_ns);
-    judge(std::sqrt(noise_));  // what it learnt of a guess at first counts no more
+    for (int round = 0; round < kMostRounds; ++round) {
+      const double before = noise_;
+      judge(std::sqrt(before));
+      if (std::abs(noise_ - before) < kSettled * before) break;
+    }
+    noise_ *= kDoubt;
   }
   bool regular() const { return std::sqrt(noise_) < kRegular * period_; }
   void place();
@@ -87,7 +98,12 @@ class Row {
   }
   void judge(double noise_ns);
   void guess(LineState state, size_t from);
+  void place_before(LineState state);
   void compare(size_t from, size_t count);
+  bool informs(size_t i) const {
+    const Range known = range(i);
+    return known.high - known.low < kInforms * period_;
+  }
   CutNormal cut(size_t i, const Normal& others) const {
     const Range known = range(i);
     return cut_normal(others.mean, others.variance, known.low, known.high);
@@ -98,6 +114,8 @@ class Row {
   double period_;
   Predictor::Kind kind_ = Predictor::Kind::kGrid;
   double noise_ = 0;  // variance of one update
+  size_t first_ = 0;  // that tells where updates are
+  size_t placed_from_ = 0;
   std::vector<CutNormal> found_;
   std::vector<double> rest_;   // variances by all others alone
   std::vector<double> alike_;  // correlations of errors, each with those beside it
@@ -116,11 +134,11 @@ void Row::judge(double noise_ns) {
   double best = -kNever, chosen = noise_;
   for (const auto kind : {Predictor::Kind::kGrid, Predictor::Kind::kWalk}) {
     Predictor predictor(kind);
-    const Range known = range(0);
+    const Range known = range(first_);
     predictor.start((known.low + known.high) / 2, period_, noise_ns, kPeriodError * period_);
     double fit = 0, noise = 0;
     size_t count = 0;
-    for (size_t i = 1; i < std::min(changes_.size(), kJudged); ++i) {
+    for (size_t i = first_ + 1; i < std::min(changes_.size(), first_ + kJudged); ++i) {
       const Range next = range(i);
       const Match found = match(predictor.next_ns(), predictor.period_ns(), predictor.sigma_ns(),
                                 next.low, next.high);
@@ -129,7 +147,7 @@ void Row::judge(double noise_ns) {
       } else {
         predictor.skip(found.periods);
       }
-      if (i < kWarm && i + 1 < changes_.size()) continue;
+      if (i < first_ + kWarm && i + 1 < changes_.size()) continue;
       ++count;
       fit += predictor.fit();
       noise += squared(predictor.noise_ns());
@@ -140,14 +158,14 @@ void Row::judge(double noise_ns) {
     kind_ = kind;
     chosen = noise / static_cast<double>(count);
   }
-  noise_ = kDoubt * chosen;
+  noise_ = chosen;
 }
 
 // A first pass forward, which finds how many periods lie between changes.
 void Row::guess(LineState state, size_t from) {
   for (size_t k = 0; k < sites_.size(); ++k) {
     const Range known = range(from + k);
-    const Match found = from + k == 0 ? Match{0, true} : periods(state, known);
+    const Match found = from + k == first_ ? Match{0, true} : periods(state, known);
     steps_[k] = step(static_cast<double>(found.periods));
     state = ahead_of(state, steps_[k]);
     sure_[k] = found.sure;
@@ -159,14 +177,37 @@ void Row::guess(LineState state, size_t from) {
   }
 }
 
+// From one that tells where updates are back to those that don't.
+void Row::place_before(LineState state) {
+  for (placed_from_ = first_; placed_from_ > 0;) {
+    const Range known = range(--placed_from_);
+    const double periods = std::max(std::round((state.at - known.high) / state.rate), 1.0);
+    LineStep back = step(periods);
+    back.length = -periods;
+    state = ahead_of(state, back);
+    // The read has seen this update, or came before it and has seen the one before.
+    const double variance = state.var_at + strays();
+    const CutNormal late = cut_normal(state.at, variance, known.low, known.high);
+    const CutNormal early = cut_normal(state.at - state.rate, variance, known.low, known.high);
+    const double weight = late.weight + (1 - late.weight) * early.weight;
+    const double share = late.weight / weight, apart = late.mean - early.mean;
+    CutNormal& found = found_[placed_from_];
+    found.mean = early.mean + share * apart;
+    found.variance =
+        share * late.variance + (1 - share) * early.variance + share * (1 - share) * squared(apart);
+    if (weight < kSure || std::max(share, 1 - share) < kSure) return;
+    if (share < kSure) state.at -= state.rate;
+  }
+}
+
 void Row::place() {
   found_.resize(changes_.size());
   rest_.resize(changes_.size());
   alike_.assign(changes_.size(), 0);
-  const Range first = range(0);
-  LineState start{(first.low + first.high) / 2, period_, squared(period_), 0,
+  const Range known = range(first_);
+  LineState start{(known.low + known.high) / 2, period_, squared(period_), 0,
                   squared(kPeriodError * period_)};
-  for (size_t from = 0; from < changes_.size(); from += kBlock) {
+  for (size_t from = first_; from < changes_.size(); from += kBlock) {
     const size_t to = std::min(from + kBlock, changes_.size());
     const size_t count = std::min(to + kAhead, changes_.size()) - from;
     sites_.assign(count, {});
@@ -186,6 +227,7 @@ void Row::place() {
       }
     }
     compare(from, count);
+    if (from == first_) place_before(smoother_.all(0));
     start = smoother_.taught(to - from - 1);
   }
 }
@@ -208,6 +250,7 @@ void Row::compare(size_t from, size_t count) {
 }
 
 Stamp Row::stamp(size_t i) const {
+  if (i < placed_from_) return {};
   const Range known = range(i);
   const CutNormal& all = found_[i];
   const double most = std::max(all.mean - known.low, known.high - all.mean);
@@ -270,6 +313,24 @@ Stamps::Stamps(const std::vector<Frame>& frames, const Channel& channel, int64_t
     if (frame.pulse.spread_ns > 0) spread_ns = frame.pulse.spread_ns;
   }
   stamps_ = place_changes(changes_, period_ns, spread_ns);
+  place_ends(period_ns, spread_ns);
+  for (size_t i = 0; i < stamps_.size(); ++i) {
+    const Change& change = changes_[i];
+    const bool within =
+        change.last_old_ns >= settled.from_ns && change.first_new_ns <= settled.to_ns;
+    if (!within) stamps_[i] = {};
+  }
+}
+
+void Stamps::place_ends(int64_t period_ns, int64_t spread_ns) {
+  const size_t count = changes_.size();
+  if (count <= kEndRow) return;
+  const std::span<const Change> all(changes_);
+  const auto first = place_changes(all.first(kEndRow), period_ns, spread_ns);
+  const auto last = place_changes(all.last(kEndRow), period_ns, spread_ns);
+  std::copy_n(first.begin(), kEnd, stamps_.begin());
+  std::copy_n(last.end() - kEnd, kEnd, stamps_.end() - kEnd);
+  for (size_t i = 0; i < kEnd; ++i) stamps_[i].apart_s = stamps_[count - 1 - i].apart_s = 0;
 }
 
 const Stamp* Stamps::at(int64_t first_new_ns) {

@@ -43,7 +43,8 @@ class Stamps {
   const Stamp* at(int64_t first_new_ns);
 
  private:
-  Settled settled_;
+  void place_ends(int64_t period_ns, int64_t spread_ns);
+
   std::vector<Change> changes_;
   std::vector<Stamp> stamps_;
   size_t next_ = 0;

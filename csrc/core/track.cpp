@@ -17,6 +17,9 @@ namespace {
 
 constexpr double kSecond = 1e-9;
 constexpr uint64_t kMostEvents = 100;  // of one kind and channel; the last one stands for the rest
+constexpr size_t kSteadyKnots = 32;
+constexpr int64_t kFirstUpdates = 5;  // after which the first change still tells the one before it,
+constexpr double kFirstStray = 0.05;  // give or take so much of the period for each
 constexpr double kReadBlurS = 100e-6;  // a stamp is the middle of a read, the value from within it
 constexpr double kSigmasPerSpread = 1.0 / 1.349;  // interquartile range of a normal distribution
 
@@ -64,6 +67,7 @@ class Builder {
   void end_count();
   void end_mean();
   void end_power();
+  double steady_w(bool from_end) const;
   void extend_front();
   void add_ends();
   void fill_blanks();
@@ -223,9 +227,12 @@ void Builder::add_count(const Change& change) {
     const int64_t period = track_.period_ns;
     const int64_t since = at - first.t_ns;
     if (period > 0) {
-      const bool next = since <= period + period / 5;
-      const int64_t made = next ? at - period : first.t_ns - period / 2;
-      first.half_s = static_cast<float>(next ? half + 0.05 * seconds(period) : seconds(period) / 2);
+      const int64_t updates = std::max<int64_t>((since + period - period / 5 - 1) / period, 1);
+      const bool near = updates <= kFirstUpdates;
+      const int64_t made = near ? at - updates * period : first.t_ns - period / 2;
+      const double strays = kFirstStray * static_cast<double>(updates);
+      first.half_s =
+          static_cast<float>(near ? half + strays * seconds(period) : seconds(period) / 2);
       first.t_ns = std::clamp(made, first.t_ns - period, first.t_ns);
     } else {
       first.half_s = static_cast<float>(seconds(since) / 2);
@@ -289,6 +296,33 @@ void Builder::add_step(const Change& change, const Place& place, bool gap) {
   }
 }
 
+// The power at the first or the last knot, by as many intervals from there as one power explains:
+// of a single one the places of two changes may tell it badly.
+double Builder::steady_w(bool from_end) const {
+  const auto& knots = track_.knots;
+  const size_t last = knots.size() - 1, end = from_end ? last : 0;
+  const auto plain = [&](size_t i) {
+    return knots[from_end ? last - i : i - 1].kind == Knot::Kind::kPlain;
+  };
+  double low_w = 0, high_w = std::numeric_limits<double>::infinity(), power_w = 0;
+  for (size_t i = 1; i <= last && i <= kSteadyKnots && (i == 1 || plain(i)); ++i) {
+    const Knot& other = knots[from_end ? last - i : i];
+    const double joules = std::abs(knots[end].energy_j - other.energy_j);
+    const double width_s = std::abs(seconds(knots[end].t_ns - other.t_ns));
+    const double blur_s = double{knots[end].half_s} + other.half_s;
+    const double least_w = (joules - track_.quantum_j) / (width_s + blur_s);
+    if (least_w > high_w) break;
+    if (width_s > blur_s) {
+      const double most_w = (joules + track_.quantum_j) / (width_s - blur_s);
+      if (most_w < low_w) break;
+      high_w = std::min(high_w, most_w);
+    }
+    low_w = std::max(low_w, least_w);
+    power_w = joules / width_s;
+  }
+  return power_w;
+}
+
 void Builder::end_count() {
   cover_to_ns_ = last_read_ns_;
   auto& knots = track_.knots;
@@ -311,7 +345,7 @@ void Builder::end_count() {
     knot(last_read_ns_, 0, 0, 0, Knot::Kind::kPlain);
     return;
   }
-  const double power_w = (last.energy_j - before.energy_j) / seconds(width);
+  const double power_w = steady_w(true);
   const int64_t until = last_read_ns_ + std::max(reach_ns(), period);
   knot(until, power_w * seconds(until - last.t_ns), last.half_s, 0, Knot::Kind::kBeyond);
 }
@@ -407,7 +441,7 @@ void Builder::extend_front() {
   double power_w = first.power_w;
   if (channel_.kind == Kind::kCounter) {
     if (first.kind != Knot::Kind::kPlain) return;
-    power_w = knots[1].energy_j / seconds(knots[1].t_ns - first.t_ns);
+    power_w = steady_w(false);
   }
   Knot front = first;
   front.t_ns -= reach;

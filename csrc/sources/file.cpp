@@ -14,6 +14,9 @@
 namespace pyprof {
 namespace {
 
+// So many reads of one value, and it is asked whether the file still has its name.
+constexpr int kSameReads = 4;
+
 Sample::Status status_of(int error) {
   if (error == EACCES || error == EPERM) return Sample::Status::kDenied;
   if (error == ENOENT || error == ENODEV || error == ENXIO) return Sample::Status::kLost;
@@ -79,10 +82,16 @@ bool NumberFile::replaced() const noexcept {
   return ::fstat(fd_, &state) != 0 || state.st_nlink == 0;
 }
 
-void NumberFile::read(Sample& sample) noexcept {
+[[gnu::hot]] void NumberFile::read(Sample& sample) noexcept {
   uint64_t value = 0;
   const int error = fd_ >= 0 ? read_number(value) : ENODEV;
-  if (error != 0 || value == last_) return read_doubtful(sample, error, value);
+  if (error != 0) return read_doubtful(sample, error, value);
+  if (value != last_) {
+    same_ = 0;
+  } else if (++same_ >= kSameReads) {
+    same_ = 0;
+    return read_doubtful(sample, error, value);
+  }
   last_ = value;
   sample = {value, Sample::Status::kOk, 0};
 }

@@ -29,6 +29,7 @@ class NumberFile {
   void read_doubtful(Sample& sample, int error, uint64_t value) noexcept;
   bool replaced() const noexcept;
   int fd_ = -1;
+  int same_ = 0;  // reads in a row of the same value
   uint64_t last_ = 0;
   std::string path_;
 };

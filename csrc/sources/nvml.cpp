@@ -52,7 +52,7 @@ constexpr int64_t kBesideIntervalNs = 500 * kNsPerMs;
 
 // -- reading -------------------------------------------------------------------------
 
-Answer ask_total_energy(const Library& library, nvmlDevice_t device) {
+[[gnu::hot]] Answer ask_total_energy(const Library& library, nvmlDevice_t device) {
   unsigned long long energy_mj = 0;
   if (library.total_energy == nullptr) return {};
   const nvmlReturn_t code = library.total_energy(device, &energy_mj);
@@ -101,7 +101,7 @@ class Gpu final : public Unit {
   int64_t interval_ns() const override { return interval_ns_; }
   Lane lane() const override { return lane_; }
   std::string describe(int32_t code) const override { return device_.describe(code); }
-  void read(std::span<Sample> out) noexcept override { device_.read(ask_, out[0]); }
+  [[gnu::hot]] void read(std::span<Sample> out) noexcept override { device_.read(ask_, out[0]); }
 
  private:
   Ask ask_;  // first what a read touches

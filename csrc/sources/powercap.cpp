@@ -38,7 +38,7 @@ class ZoneUnit : public Unit {
   ZoneUnit(Channel channel, std::unique_ptr<NumberFile> file)
       : file_(std::move(file)), channels_{std::move(channel)} {}
   const std::vector<Channel>& channels() const override { return channels_; }
-  void read(std::span<Sample> out) noexcept override { file_->read(out[0]); }
+  [[gnu::hot]] void read(std::span<Sample> out) noexcept override { file_->read(out[0]); }
 
  private:
   std::unique_ptr<NumberFile> file_;  // first what a read touches

@@ -183,6 +183,25 @@ void check_acquired_busy() {
   }
 }
 
+// Reads of 2 ms see a counter of 5.3 ms change after 4 or 6 ms.
+void check_acquired_between_reads() {
+  for (int round = 0; round < 100; ++round) {
+    const double period = 4.5e6 + 0.5e6 * (round / 20),
+                 phase = 0.05e6 * (round % 20) * period / 1e6;
+    Pacer pacer(pace_of(Lane::kFiles, {}));
+    int64_t deadline = pacer.start(0).deadline_ns, last_old = 0;
+    double before = std::floor(-phase / period);
+    while (pacer.mode() == Pacer::Mode::kAcquire && deadline < 3 * kNsPerS) {
+      const int64_t now = deadline + 60 * kNsPerUs;
+      const double value = std::floor((static_cast<double>(now) - phase) / period);
+      deadline = pacer.next(now, now, value != before, last_old).deadline_ns;
+      last_old = now;
+      before = value;
+    }
+    CHECK_NEAR(static_cast<double>(pacer.period_ns()), period, 0.51e6);
+  }
+}
+
 // A gauge without noise under a square wave changes at the edges alone: whole updates lie between
 // them, of no more than the documented period.
 void check_square_gauge() {
@@ -235,6 +254,12 @@ void check_burst() {
   nothing.read(1000, 900, true);
   nothing.read(2'001'000, 1'000'900, true);
   CHECK_EQUAL(nothing.period().first, 0);  // the thread was away for half of it
+  // One change so far: worth waiting for the next, if it comes soon enough to be worth a burst.
+  Burst one;
+  CHECK(!one.wants_more(8'000'000, 7'500'000));
+  one.read(4'000'000, 3'999'000, true);
+  CHECK(one.wants_more(8'000'000, 7'500'000));
+  CHECK(!one.wants_more(13'000'000, 7'500'000));
 }
 
 // A sensor without a rhythm is polled rather than chased.
@@ -289,6 +314,7 @@ int main() {
   check_starved();
   check_acquired_busy();
   check_burst();
+  check_acquired_between_reads();
   check_square_gauge();
   check_irregular();
   check_blind_grid();

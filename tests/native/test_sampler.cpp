@@ -1,7 +1,11 @@
 // The sampler in real time on units with a known truth. Bounds are wide: the machine may be busy.
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <memory>
+#include <sstream>
+#include <string>
 #include <thread>
 
 #include "check.h"
@@ -61,11 +65,12 @@ class Hanging : public Unit {
   int reads_ = 0;
 };
 
-std::vector<std::unique_ptr<Unit>> units(std::unique_ptr<Unit> a,
-                                         std::unique_ptr<Unit> b = nullptr) {
+std::vector<std::unique_ptr<Unit>> units(std::unique_ptr<Unit> a, std::unique_ptr<Unit> b = nullptr,
+                                         std::unique_ptr<Unit> c = nullptr) {
   std::vector<std::unique_ptr<Unit>> all;
   all.push_back(std::move(a));
   if (b) all.push_back(std::move(b));
+  if (c) all.push_back(std::move(c));
   return all;
 }
 
@@ -202,6 +207,48 @@ void check_a_hanging_gpu_delays_no_other(const SamplerOptions& options) {
   const int64_t before = monotonic_ns();
   sampler.stop(10 * kNsPerMs);
   CHECK(monotonic_ns() - before < 2500 * kNsPerMs);
+}
+
+void check_two_hanging_gpus_delay_no_other() {
+  Sampler sampler(
+      units(std::make_unique<Hanging>(), std::make_unique<Steps>(20 * kNsPerMs, Lane::kVendor),
+            std::make_unique<Hanging>()),
+      pace(Following::kDefault));
+  sampler.start();
+  sleep_until(monotonic_ns() + 1500 * kNsPerMs);
+  const std::vector<Change> changes = collect(sampler, 1);
+  CHECK(changes.size() > 40);
+  CHECK(longest_gap(changes) < 400 * kNsPerMs);
+  sampler.stop(10 * kNsPerMs);
+}
+
+// How often a thread of this process has gone to sleep, by its name; -1: there is none.
+int64_t sleeps_of(const std::string& name) {
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream comm(task.path() / "comm"), status(task.path() / "status");
+    std::string line, word;
+    if (!std::getline(comm, line) || line != name) continue;
+    while (std::getline(status, line)) {
+      std::istringstream words(line);
+      int64_t count = 0;
+      if (words >> word >> count && word == "voluntary_ctxt_switches:") return count;
+    }
+  }
+  return -1;
+}
+
+// Whoever looks for hanging calls sleeps as long as there are none, also when reads are far apart.
+void check_the_watch_sleeps(const SamplerOptions& options) {
+  Sampler sampler(units(std::make_unique<Steps>(20 * kNsPerMs, Lane::kVendor),
+                        std::make_unique<Steps>(30 * kNsPerMs, Lane::kVendor)),
+                  options);
+  sampler.start();
+  sleep_until(monotonic_ns() + 1500 * kNsPerMs);
+  const int64_t sleeps = sleeps_of("pyprof-watch");
+  sampler.stop(10 * kNsPerMs);
+  CHECK(sleeps >= 1);
+  CHECK(sleeps < 12);  // it may look where a busy machine holds the others up
+  CHECK(sleeps_of("pyprof-watch") == -1);
 }
 
 // The unit keeps the thread in which it hung; its late answer is no reading.
@@ -355,7 +402,11 @@ int main() {
   check_a_hang_delays_nobody();
   check_a_hanging_gpu_delays_no_other(pace(Following::kDefault));
   check_a_hanging_gpu_delays_no_other(blind(2 * kNsPerMs));
+  check_two_hanging_gpus_delay_no_other();
   check_a_hang_that_ends();
+  check_the_watch_sleeps(pace(Following::kDefault));
+  check_the_watch_sleeps(blind(2 * kNsPerMs));
+  check_the_watch_sleeps(blind(300 * kNsPerMs));
   check_an_irregular_sensor_is_polled();
   check_the_budget_is_kept();
   check_slow_calls_become_rarer();

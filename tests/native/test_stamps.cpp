@@ -106,6 +106,52 @@ void test_wide_brackets() {
   CHECK(judged.inside > 0.93);
 }
 
+// A few changes that are known exactly tell when those came that were read rarely after them.
+void test_few_exact() {
+  constexpr int64_t kPeriod = 5'000'000;
+  for (const int64_t age : {100'000, 2'500'000, 4'900'000}) {
+    std::vector<Change> changes;
+    std::vector<double> made_s;
+    int64_t read = 1'000'000'000;
+    const auto see = [&](int64_t made, int64_t bracket, int64_t read_ns) {
+      changes.push_back({read_ns - bracket, read_ns, read_ns - bracket / 2, changes.size(), 0});
+      made_s.push_back(static_cast<double>(made) / 1e9);
+      read = read_ns;
+    };
+    for (int64_t i = 0; i < 5; ++i) {
+      const int64_t made = read + kPeriod - (i == 0 ? 0 : 1000);
+      see(made, 2000, made + 1000);
+    }
+    int64_t made = read - 1000;
+    for (int64_t i = 0; i < 10; ++i) {
+      made += 20 * kPeriod;
+      see(made, made + age - read, made + age);
+    }
+    const auto stamps = place_changes(changes, kPeriod, 0);
+    const Judged judged = judge(changes, made_s, stamps, 0.005);
+    CHECK_EQUAL(judged.placed, judged.changes);
+    CHECK(judged.worst < 0.1);
+    CHECK(judged.inside > 0.99);
+  }
+}
+
+// The thread was away while the sensor made its first updates: those after them tell which of them
+// was read.
+void test_first_by_those_after() {
+  constexpr int64_t kPeriod = 20'000'000;
+  for (int64_t after = 1'500'000; after < kPeriod; after += 1'500'000) {
+    const int64_t made = 1'000'000'000;
+    std::vector<Change> changes{{made - 25'000'000, made + after, made - 12'000'000, 0, 0}};
+    for (int64_t i = 1; i < 20; ++i) {
+      const int64_t next = made + i * kPeriod;
+      changes.push_back({next - 1'000'000, next + 1'000'000, next, static_cast<uint64_t>(i), 0});
+    }
+    const auto stamps = place_changes(changes, kPeriod, 300'000);
+    CHECK_NEAR(static_cast<double>(stamps[0].at_ns - made), 0, 1e6);
+    CHECK(stamps[0].half_s > 0 && stamps[0].half_s < 5e-3);
+  }
+}
+
 // Where two of three wakes come late the windows are wide, or nothing is said.
 void test_starved() {
   for (const Following following : {Following::kFine, Following::kDefault}) {
@@ -133,6 +179,8 @@ void test_nothing_to_say() {
 int main() {
   test_paced();
   test_wide_brackets();
+  test_few_exact();
+  test_first_by_those_after();
   test_starved();
   test_nothing_to_say();
   return check::result();

@@ -13,7 +13,7 @@ import pytest
 
 import pyprof
 from pyprof.errors import NewerSchemaError, PyprofError, RecordingError
-from pyprof.layout import APPLICATION_ID
+from pyprof.layout import APPLICATION_ID, row_crc
 from pyprof.salvage import recover
 
 SIGNAL = """
@@ -145,6 +145,44 @@ def test_missing_channel_is_noticed(copy: Path) -> None:
         "window_ns,period_ns,crc FROM channel",
     )
     assert "inventory of channels is not whole" in refusal(copy)
+
+
+def test_channel_without_a_name_is_refused(copy: Path) -> None:
+    connection = sqlite3.connect(copy)
+    connection.row_factory = sqlite3.Row
+    row = dict(connection.execute("SELECT * FROM channel").fetchone()) | {"id": ""}
+    crc = row_crc(list(row.values())[:-1])
+    connection.execute("UPDATE channel SET id='', crc=?", (crc,))
+    connection.commit()
+    connection.close()
+    assert "inventory of channels is not whole" in refusal(copy)
+
+
+@pytest.mark.parametrize("column", ["mono_ns", "boot_ns", "wall_ns", "start_ns", "end_ns"])
+@pytest.mark.parametrize("value", [-(1 << 63), (1 << 63) - 1])
+def test_times_that_no_clock_shows_are_refused(copy: Path, column: str, value: int) -> None:
+    connection = sqlite3.connect(copy)
+    connection.row_factory = sqlite3.Row
+    row = dict(connection.execute("SELECT * FROM process").fetchone()) | {column: value}
+    crc = row_crc(list(row.values())[:-1])
+    connection.execute(f"UPDATE process SET {column}=?, crc=?", (value, crc))
+    connection.commit()
+    connection.close()
+    assert "names no process" in refusal(copy)
+
+
+def test_channel_that_is_named_twice_is_refused(copy: Path) -> None:
+    connection = sqlite3.connect(copy)
+    row = connection.execute("SELECT * FROM channel").fetchone()
+    again = [1, *row[1:-1]]
+    count = ["channels", "2"]
+    connection.execute(
+        f"INSERT INTO channel VALUES({','.join('?' * len(row))})", [*again, row_crc(again)]
+    )
+    connection.execute("INSERT OR REPLACE INTO meta VALUES(?,?,?)", [*count, row_crc(count)])
+    connection.commit()
+    connection.close()
+    assert "names a channel twice" in refusal(copy)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 
 import pytest
@@ -9,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyprof import _native
-from pyprof.layout import channel_of, channel_row, pack, unpack
+from pyprof.layout import channel_of, channel_row, pack, row_crc, unpack
+
+_VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+
+
+@given(st.lists(_VALUES))
+def test_the_checksum_of_a_row_is_that_of_its_compact_json(values: list[object]) -> None:
+    text = json.dumps(values, separators=(",", ":"))
+    assert row_crc(values) == zlib.crc32(text.encode())
+    assert row_crc(tuple(values)) == zlib.crc32(text.encode())
 
 
 @given(st.binary(max_size=4000), st.integers(0, 2**32 - 1))

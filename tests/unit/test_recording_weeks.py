@@ -38,6 +38,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_a_commit_of_many_changes_keeps_blocks_in_order(tmp_path: Path) -> None:
+    """As after a disk that hardly answered, or another program that held the file for long."""
+    out = tmp_path / "late.pyprof"
+    sensors = [Sensor("package-0", "package", S // 100, 2.0**-14, 1 << 32, 40.0, 280.0, seed=7)]
+    record(out, sensors, 400.0, commit_s=65.0)
+    recording = pyprof.load(out)
+    assert recording.defects == ()
+    starts = [block.first_seq for block in recording.blocks]
+    assert starts == sorted(starts)
+    rolled = recording.shelf.rollups([(0, 60, recording.start_ns, 1 << 60)])
+    assert sum(row.energy_j or 0.0 for row in rolled) == pytest.approx(sensors[0].total_j, rel=1e-3)
+    assert recording.report().energy_j == pytest.approx(sensors[0].total_j, rel=1e-4)
+
+
 def planned(path: Path, monkeypatch: pytest.MonkeyPatch) -> EnergyReport:
     """As if the recording were a long one."""
     for module in (reading, selection):

@@ -185,6 +185,25 @@ def check_shown(report: EnergyReport, path: Path) -> None:
         check_sentence(error)
 
 
+def _check(path: Path, *, recover_too: bool) -> None:
+    """A report of it, and what can be recovered: refused in a sentence, or fit to be shown."""
+    began_s = time.process_time()
+    try:
+        report = pyprof.load(path).report()
+    except PyprofError as error:
+        check_sentence(error)
+        report = None
+    spent_s = time.process_time() - began_s
+    assert spent_s < _LIMIT_S, f"a report took {spent_s:.2f} s"
+    if report is not None:
+        check_shown(report, path)
+    if recover_too:
+        try:
+            recover(path, path.with_name("new.pyprof"), overwrite=True)
+        except PyprofError as error:
+            check_sentence(error)
+
+
 def run(seconds: float, seed: int) -> tuple[int, int]:
     """For so many seconds of CPU; how many pieces and recordings that were."""
     chance = random.Random(seed)
@@ -204,21 +223,12 @@ def run(seconds: float, seed: int) -> tuple[int, int]:
                 pieces += 1
             shutil.copyfile(whole, path)
             fuzz_rows(path, frame, marks, chance)
-            began_s = time.process_time()
             try:
-                report = pyprof.load(path).report()
-            except PyprofError as error:
-                check_sentence(error)
-                report = None
-            spent_s = time.process_time() - began_s
-            assert spent_s < _LIMIT_S, f"a report took {spent_s:.2f} s"
-            if report is not None:
-                check_shown(report, path)
-            if recordings % 5 == 0:
-                try:
-                    recover(path, path.with_name("new.pyprof"), overwrite=True)
-                except PyprofError as error:
-                    check_sentence(error)
+                _check(path, recover_too=recordings % 5 == 0)
+            except Exception as error:
+                kept = Path(tempfile.gettempdir()) / f"fuzz-{seed}-{recordings}.pyprof"
+                shutil.copyfile(path, kept)
+                raise AssertionError(f"recording {recordings}, kept as {kept}") from error
             recordings += 1
     return pieces, recordings
 

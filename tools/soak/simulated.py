@@ -22,7 +22,7 @@ START_NS = 1000 * S
 
 @dataclass
 class Sensor:
-    """A counter of joules that is read once in each of its updates, as by the default pace."""
+    """A counter of joules that is read once in each of its updates, or more closely."""
 
     id: str
     domain: str
@@ -32,6 +32,8 @@ class Sensor:
     low_w: float = 60.0
     high_w: float = 400.0
     seed: int = 0
+    #: Of its updates that are bracketed by two reads.
+    bracketed: float = 0.125
     next_ns: int = 0
     read_ns: int = 0
     counts: int = 0
@@ -72,12 +74,12 @@ class Sensor:
         chance, period_ns = self.chance, self.period_ns
         grid_ns = self.next_ns + period_ns * np.arange(count)
         self.next_ns += period_ns * count
-        # Updates with a jitter of 0.2 ms, reads somewhat later; one in eight is bracketed.
+        # Updates with a jitter of 0.2 ms, reads somewhat later; some are bracketed.
         update_ns = grid_ns + (chance.standard_normal(count) * 200_000).astype(np.int64)
         new = grid_ns + period_ns // 20 + (chance.exponential(60_000, count)).astype(np.int64)
         update_ns = np.minimum(update_ns, new)
         old = np.concatenate(([self.read_ns], new[:-1]))
-        bracketed = chance.random(count) < 0.125
+        bracketed = chance.random(count) < self.bracketed
         close_ns = new - 1_000_000 - (chance.exponential(60_000, count)).astype(np.int64)
         old = np.where(bracketed & (close_ns < update_ns), close_ns, old)
         raw = self._count(count)
@@ -128,12 +130,16 @@ class Sensor:
         return made
 
 
-def node(gpus: int = 8, sockets: int = 2) -> list[Sensor]:
-    """GPUs of 100 ms and 1 mJ, sockets read each second in RAPL's counts, with its wraps."""
-    found = [Sensor(f"gpu{i}", "gpu", S // 10, 1e-3, seed=i) for i in range(gpus)]
-    unit = 2.0**-14
+def node(gpus: int = 8, sockets: int = 2, *, fine: bool = False) -> list[Sensor]:
+    """GPUs of 100 ms and 1 mJ, sockets read each second in RAPL's counts, with its wraps.
+
+    ``fine``: each update of a GPU bracketed and sockets read each 10 ms, as by that pace.
+    """
+    share = 1.0 if fine else 0.125
+    found = [Sensor(f"gpu{i}", "gpu", S // 10, 1e-3, seed=i, bracketed=share) for i in range(gpus)]
+    unit, period_ns = 2.0**-14, S // 100 if fine else S
     found += [
-        Sensor(f"package-{i}", "package", S, unit, 1 << 32, 40.0, 280.0, seed=100 + i)
+        Sensor(f"package-{i}", "package", period_ns, unit, 1 << 32, 40.0, 280.0, seed=100 + i)
         for i in range(sockets)
     ]
     return found
