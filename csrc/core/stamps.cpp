@@ -297,8 +297,7 @@ std::vector<Stamp> place_changes(std::span<const Change> changes, int64_t period
 }
 
 Stamps::Stamps(const std::vector<Frame>& frames, const Channel& channel, int64_t period_ns,
-               const Settled& settled)
-    : settled_(settled) {
+               const Settled& settled) {
   if (channel.window_ns < 0 || settled.from_ns >= settled.to_ns) return;
   uint64_t next_seq = 0;
   int64_t spread_ns = 0;
@@ -336,10 +335,7 @@ void Stamps::place_ends(int64_t period_ns, int64_t spread_ns) {
 const Stamp* Stamps::at(int64_t first_new_ns) {
   while (next_ < changes_.size() && changes_[next_].first_new_ns < first_new_ns) ++next_;
   if (next_ == changes_.size() || changes_[next_].first_new_ns != first_new_ns) return nullptr;
-  const bool inner = next_ >= kEnd && next_ + kEnd < changes_.size();
-  const bool within = changes_[next_].last_old_ns >= settled_.from_ns &&
-                      changes_[next_].first_new_ns <= settled_.to_ns;
-  return inner && within && stamps_[next_].half_s >= 0 ? &stamps_[next_] : nullptr;
+  return stamps_[next_].half_s < 0 ? nullptr : &stamps_[next_];
 }
 
 }  // namespace pyprof
