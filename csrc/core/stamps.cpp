@@ -12,8 +12,8 @@ namespace pyprof {
 namespace {
 
 // Changes at the ends of a run have others on one side alone. They are placed by so many of these,
-// wherever readings end and roll-ups begin, so that the total is the same with and without them, and
-// stay there: no energies between changes move them.
+// wherever readings end and roll-ups begin, so that the total is the same with and without them,
+// and stay there: no energies between changes move them.
 constexpr size_t kEnd = 4;
 constexpr size_t kEndRow = 32;
 constexpr size_t kFewest = 6;          // changes in a row
