@@ -123,7 +123,9 @@ def test_ctrl_c_without_a_handler_ends_both_by_interrupt(tmp_path: Path) -> None
 
 def test_ctrl_z_stops_the_job_and_it_goes_on_after(tmp_path: Path) -> None:
     """A shell of our own waits for the job, stops it by Ctrl-Z and continues its group."""
-    argv = (*RUN, "--", "sh", "-c", "echo x > ready; sleep 0.3; echo y >> ready; sleep 1; exit 4")
+    # In the background: a shell that is stopped while it starts a program by vfork does not stop.
+    script = "sleep 0.3 & echo x > ready; wait; echo y >> ready; sleep 1; exit 4"
+    argv = (*RUN, "--", "sh", "-c", script)
     shell = f"""
 import os, signal, sys, time
 signal.signal(signal.SIGTTOU, signal.SIG_IGN)
