@@ -207,6 +207,11 @@ class Hardware:
         """Gauges of who uses the packages (channel id, CPUs) and GPUs (channel id, uuid): channels
         ``ID/party`` and ``ID/all`` of the domain ``use``, in CPUs or shares of a GPU's time.
         Returns what can't be told, in sentences."""
+    def add_conditions(self, gpus: Sequence[tuple[str, str]]) -> list[str]:
+        """Gauges of what explains the power of NVIDIA GPUs (channel id, uuid): channels
+        ``ID/busy``, ``ID/sm-clock`` (MHz), ``ID/temperature`` (degrees Celsius),
+        ``ID/power-capped`` and ``ID/too-hot`` (0 or 1) of the domain ``condition``, once a second,
+        as far as the driver has them. Returns of which GPUs nothing can be told, in sentences."""
     def add_replay(
         self,
         channel: Channel,

@@ -155,6 +155,27 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """What explains a GPU's power: means over the run or a stage; what is unknown is None.
+
+    ``busy``, ``power_capped`` and ``too_hot`` are shares of the time: in which kernels ran, and in
+    which its power limit, or its temperature, held the clock down.
+    """
+
+    channel: str
+    busy: float | None
+    sm_clock_mhz: float | None
+    temperature_c: float | None
+    power_capped: float | None
+    too_hot: float | None
+
+    @property
+    def values(self) -> tuple[float | None, ...]:
+        """All but the channel, in order."""
+        return self.busy, self.sm_clock_mhz, self.temperature_c, self.power_capped, self.too_hot
+
+
+@dataclass(frozen=True, slots=True)
 class Channel:
     """Energy of one sensor or model over the run; unknown is None, never 0."""
 
@@ -224,6 +245,7 @@ class Stage:
     bound: Mapping[str, float] = field(default_factory=dict)
     split: Split | None = None
     shares: Mapping[str, float] = field(default_factory=dict)
+    conditions: tuple[Condition, ...] = ()
     sync: bool = False
 
 
@@ -408,6 +430,7 @@ class EnergyReport:
     baseline: Rest | None = None
     remainders: tuple[Remainder, ...] = ()
     shares: tuple[Share, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     timed: Timed | None = field(default=None, repr=False, compare=False)
     _channels: Channels = field(init=False, repr=False, compare=False)
     _stages: Stages = field(init=False, repr=False, compare=False)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyprof
-from pyprof import _native, host, usage
+from pyprof import _native, conditions, host, usage
 from pyprof.baseline import Baseline
 from pyprof.check import Fault, find_checks, find_faults, is_beside, without
 from pyprof.energy import (
@@ -53,7 +53,8 @@ def report(
         recording, start_ns, end_ns, phase or recording.phase
     )
     checks = find_checks(recording.channels, solved["channels"])
-    used = _Use(recording.channels, solved)
+    used = _Beside(usage.USE, recording.channels, solved)
+    state = _Beside(conditions.CONDITION, recording.channels, solved)
     channels = tuple(_channels(recording, solved["channels"], faults, checks))
     stages = tuple(_stage(row, recording.channels, channels) for row in solved["stages"])
     doubts = (*_doubts(faults, checks), *_asynchronous(stages, channels))
@@ -70,7 +71,7 @@ def report(
     )
     if baseline is not None:
         energy = split_idle(energy, baseline)
-    return used.share(energy, baseline)
+    return _with_conditions(_with_shares(energy, used, baseline), state)
 
 
 def _solve(
@@ -151,8 +152,9 @@ def _run(recording: Recording, start_ns: int, end_ns: int) -> Run:
 
 
 def _is_shown(channel: _native.Channel) -> bool:
-    """Not what only says who used a device, nor what is only held beside another sensor."""
-    return channel.domain != usage.USE and (channel.counted or not is_beside(channel))
+    """Not what holds no joules, nor what is only held beside another sensor."""
+    joules = channel.domain not in (usage.USE, conditions.CONDITION)
+    return joules and (channel.counted or not is_beside(channel))
 
 
 def _scope(channels: Sequence[_native.Channel]) -> str:
@@ -221,36 +223,51 @@ def _channel(channel: _native.Channel, given: Mapping[str, Any], check: Check | 
     )
 
 
-class _Use:
-    """Who used the devices: of the channels that hold no joules, what was solved of them."""
+class _Beside:
+    """Channels of one domain that hold no joules, and what was solved of them."""
 
     _COVERED = 0.9
 
-    def __init__(self, channels: Sequence[_native.Channel], solved: Mapping[str, Any]) -> None:
-        self._channels = [row for row in channels if row.domain == usage.USE]
+    def __init__(
+        self, domain: str, channels: Sequence[_native.Channel], solved: Mapping[str, Any]
+    ) -> None:
+        self.channels = [row for row in channels if row.domain == domain]
         numbers = zip(channels, solved["channels"], strict=True)
-        self._run_s = {
+        self.run = {
             channel.id: found["energy_j"]
             for channel, found in numbers
-            if channel.domain == usage.USE
+            if channel.domain == domain
             and found is not None
             and (found["coverage"] or 0.0) >= self._COVERED
         }
-        self._stages_s = [self._known(channels, row["channels_j"]) for row in solved["stages"]]
+        self.stages = [self._known(channels, row["channels_j"]) for row in solved["stages"]]
 
     def _known(
         self, channels: Sequence[_native.Channel], values: Sequence[float | None]
     ) -> dict[str, float]:
-        if not self._run_s:
+        if not self.run:
             return {}
         pairs = zip(channels, values, strict=True)
-        return {row.id: v for row, v in pairs if row.id in self._run_s and v is not None}
+        return {row.id: v for row, v in pairs if row.id in self.run and v is not None}
 
-    def share(self, report: EnergyReport, baseline: Baseline | None) -> EnergyReport:
-        """The report with the rows of who used its devices."""
-        if not self._run_s:
-            return report
-        return usage.share(report, self._channels, self._run_s, self._stages_s, baseline)
+
+def _with_shares(report: EnergyReport, used: _Beside, baseline: Baseline | None) -> EnergyReport:
+    """The report with the rows of who used its devices."""
+    if not used.run:
+        return report
+    return usage.share(report, used.channels, used.run, used.stages, baseline)
+
+
+def _with_conditions(report: EnergyReport, state: _Beside) -> EnergyReport:
+    """The report with what explains the power of its GPUs."""
+    if not state.run:
+        return report
+    stages = tuple(
+        replace(row, conditions=tuple(conditions.means(state.channels, sums, row.wall_s)))
+        for row, sums in zip(report.stage_rows, state.stages, strict=True)
+    )
+    whole = tuple(conditions.means(state.channels, state.run, report.run.duration_s))
+    return replace(report, stage_rows=stages, conditions=whole)
 
 
 def _stage(

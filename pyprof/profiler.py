@@ -60,6 +60,7 @@ class Profiler:
         fallback_dir: str | os.PathLike[str] | None = None,
         keep_raw: float | None = None,
         redact: bool = False,
+        conditions: bool = False,
     ) -> None:
         """Check every choice; nothing is opened before ``start``.
 
@@ -76,7 +77,8 @@ class Profiler:
         cupy, jax), or something to call. If ``out`` can't be written, the recording goes on in
         ``fallback_dir``. Readings older than ``keep_raw`` seconds are given up for their roll-ups
         of a minute and more; None keeps all. With ``redact`` recording and reports name no host,
-        user or device: pseudonyms instead.
+        user or device: pseudonyms instead. With ``conditions`` NVIDIA GPUs are asked once a second
+        for what explains their power: utilisation, clock, temperature and what holds them back.
         """
         if phase not in PHASES:
             raise UsageError(f"phase must be one of {', '.join(PHASES)}, not {phase!r}")
@@ -84,7 +86,7 @@ class Profiler:
             raise UsageError(f"scope must be one of {', '.join(SCOPES)}, not {scope!r}")
         if sync is not None and not isinstance(sync, bool) and not callable(sync):
             raise UsageError(f"sync must be True, False or something to call, not {sync!r}")
-        self._sampling = Sampling(pace, interval, budget, scheduling or Scheduling())
+        self._sampling = Sampling(pace, interval, budget, scheduling or Scheduling(), conditions)
         self._scope = scope
         self._sync = sync
         keep_raw_ns(keep_raw)

@@ -37,7 +37,7 @@ _MOST = 1e24
 _MOST_NS = 1 << 60
 _MOST_WALL_NS = 1 << 62
 #: The domain of channels that only say who used a device.
-_USE = "use"
+_WITHOUT_JOULES = ("use", "condition")  # domains
 
 _Row = TypeVar("_Row")
 _Number = TypeVar("_Number", int, float)
@@ -250,7 +250,7 @@ def source(row: Sequence[Any]) -> Source:
 def channel(row: Sequence[Any]) -> tuple[int, _native.Channel]:
     """Index and channel."""
     given = dict(zip(CHANNEL_FIELDS, row[2:], strict=True))
-    words = {} if given["domain"] == _USE else _CHANNEL_WORDS
+    words = {} if given["domain"] in _WITHOUT_JOULES else _CHANNEL_WORDS
     for name, value in given.items():
         if name not in _CHANNEL_NUMBERS:
             _expect(value, str)

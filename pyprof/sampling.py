@@ -47,13 +47,15 @@ class Sampling:
 
     ``interval_s`` reads everything blindly; without it ``pace`` says how closely each sensor is
     followed. ``budget_percent`` of one core is what sampling may take before it slows down: None
-    stands for that of the pace, and for no limit with an interval; 0 is no limit.
+    stands for that of the pace, and for no limit with an interval; 0 is no limit. With
+    ``conditions`` GPUs are also asked once a second what explains their power.
     """
 
     pace: str = "default"
     interval_s: float | None = None
     budget_percent: float | None = None
     scheduling: Scheduling = Scheduling()
+    conditions: bool = False
 
     def __post_init__(self) -> None:
         """Refuse wrong choices before anything is opened."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyprof
-from pyprof import _native, container, forks, host, leaving, privacy, runfolder, sync
+from pyprof import _native, conditions, container, forks, host, leaving, privacy, runfolder, sync
 from pyprof.baseline import Chosen, Place, choose
 from pyprof.check import watch_beside
 from pyprof.errors import PyprofError, SamplerError, UsageError
@@ -269,6 +269,8 @@ class Session:
         container.check_free(self.out, self._overwrite)
 
     def _watched(self, machine: Machine) -> Machine:
+        if self._sampling.conditions:
+            machine = conditions.watch(machine)
         return machine if self._party is None else watch(machine, self._look, self._party)
 
     def _choose_baseline(self, machine: Machine) -> Chosen:

@@ -7,6 +7,7 @@
 #include "bind/bind.h"
 #include "bind/convert.h"
 #include "bind/machine.h"
+#include "sources/conditions.h"
 #include "sources/model.h"
 #include "sources/precedence.h"
 #include "sources/replay.h"
@@ -62,6 +63,21 @@ std::vector<std::string> add_usage(
       machine.hardware.add(std::move(unit));
     } else {
       notes.push_back("the processes on " + channel + " can't be told apart: " + why_not);
+    }
+  }
+  return notes;
+}
+
+// Gauges of what explains the power of GPUs; of which nothing can be told is given back in words.
+std::vector<std::string> add_conditions(
+    Machine& machine, const std::vector<std::pair<std::string, std::string>>& gpus) {
+  std::vector<std::string> notes;
+  for (const auto& [channel, uuid] : gpus) {
+    std::string why_not;
+    if (auto unit = nvml_conditions(machine.places, channel, uuid, why_not)) {
+      machine.hardware.add(std::move(unit));
+    } else {
+      notes.push_back("the conditions of " + channel + " can't be read: " + why_not);
     }
   }
   return notes;
@@ -137,6 +153,8 @@ void bind_hardware(py::module_& module) {
           py::arg("counter"), py::call_guard<py::gil_scoped_release>())
       .def("add_usage", &add_usage, py::kw_only(), py::arg("root"), py::arg("with_root"),
            py::arg("cgroup"), py::arg("packages"), py::arg("gpus"),
+           py::call_guard<py::gil_scoped_release>())
+      .def("add_conditions", &add_conditions, py::arg("gpus"),
            py::call_guard<py::gil_scoped_release>())
       .def("add_replay", &add_replay, py::arg("channel"), py::arg("segments"), py::arg("repeat"),
            py::kw_only(), py::arg("sensor_period_ns"), py::arg("phase_ns") = 0,

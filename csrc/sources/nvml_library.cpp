@@ -35,6 +35,10 @@ void look_up_all(Library& library) {
   look_up(handle, "nvmlDeviceGetPowerUsage", library.power_usage);
   look_up(handle, "nvmlDeviceGetUtilizationRates", library.utilisation);
   look_up(handle, "nvmlDeviceGetProcessUtilization", library.process_utilisation);
+  look_up(handle, "nvmlDeviceGetClockInfo", library.clock);
+  look_up(handle, "nvmlDeviceGetTemperature", library.temperature);
+  // Later drivers call the same "clocks event reasons", and keep the older name.
+  look_up(handle, "nvmlDeviceGetCurrentClocksThrottleReasons", library.throttle_reasons);
   look_up(handle, "nvmlDeviceGetSamples", library.samples);
   look_up(handle, "nvmlDeviceGetMPSComputeRunningProcesses_v3", library.mps_clients);
 }

@@ -37,6 +37,9 @@ struct Library {
   decltype(&nvmlDeviceGetPowerUsage) power_usage = nullptr;
   decltype(&nvmlDeviceGetUtilizationRates) utilisation = nullptr;
   decltype(&nvmlDeviceGetProcessUtilization) process_utilisation = nullptr;
+  decltype(&nvmlDeviceGetClockInfo) clock = nullptr;
+  decltype(&nvmlDeviceGetTemperature) temperature = nullptr;
+  decltype(&nvmlDeviceGetCurrentClocksThrottleReasons) throttle_reasons = nullptr;
   decltype(&nvmlDeviceGetSamples) samples = nullptr;
   decltype(&nvmlDeviceGetMPSComputeRunningProcesses_v3) mps_clients = nullptr;
 

@@ -130,6 +130,15 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cpus", metavar="0-3,8", type=parse_cpus, help="where they run")
 
 
+def add_conditions(parser: argparse.ArgumentParser) -> None:
+    """What explains power. The agent has no such option: it publishes joules alone."""
+    parser.add_argument(
+        "--conditions",
+        action="store_true",
+        help="once a second also GPUs' utilisation, clock, temperature and what held them back",
+    )
+
+
 def sampling(args: argparse.Namespace) -> Sampling:
     """How this command reads sensors."""
     return Sampling(
@@ -137,6 +146,7 @@ def sampling(args: argparse.Namespace) -> Sampling:
         args.interval,
         args.budget,
         Scheduling(args.nice, args.realtime, args.cpus),
+        getattr(args, "conditions", False),
     )
 
 

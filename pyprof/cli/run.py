@@ -61,7 +61,10 @@ the command has started: 125 usage, 126 not executable, 127 not found.
 """
 
 _ERROR_STATUS = 125
-_FLAGS = {"--help", "--force", "--quiet", "--no-model", "--record-argv", "--redact", "--sync"}
+_FLAGS = {
+    *("--help", "--force", "--quiet", "--no-model", "--record-argv", "--redact", "--sync"),
+    "--conditions",
+}
 _NAME_LENGTH = 40
 #: The name of a recording that several processes write together.
 SHARED_SUFFIX = ".pyprof.d"
@@ -96,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cgroup", metavar="PATH", help="tell its share in the devices, not the command's"
     )
+    options.add_conditions(parser)
     options.add_sampling(parser)
     options.add_hardware(parser)
 

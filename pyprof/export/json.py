@@ -30,6 +30,7 @@ def report_dict(report: EnergyReport) -> dict[str, Any]:
         "baseline": report.baseline,
         "remainders": report.remainders,
         "shares": report.shares,
+        "conditions": report.conditions,
         "overhead": _overhead(report.overhead),
     }
     return cast("dict[str, Any]", _plain(document))

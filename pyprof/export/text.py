@@ -5,7 +5,16 @@ from __future__ import annotations
 import signal
 
 from pyprof.energy import EnergyReport
-from pyprof.export import components, figure, footprint, headline, remarks, shares, stages
+from pyprof.export import (
+    components,
+    conditions,
+    figure,
+    footprint,
+    headline,
+    remarks,
+    shares,
+    stages,
+)
 from pyprof.export.lines import INDENT, Page, wrap
 from pyprof.export.terminal import MAX_WIDTH, clean, paint
 
@@ -30,6 +39,7 @@ def render(
         stages.table(report, page, most_stages),
         components.table(report, page),
         shares.table(report, page),
+        conditions.table(report, page),
         components.unmeasured(report, page),
         remarks.events(report, page),
         remarks.advice(report, page),

@@ -523,6 +523,15 @@ nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t device, nvmlClockType_t, unsign
   });
 }
 
+// At its limit a part is held there by its power cap.
+nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t device,
+                                                       unsigned long long* reasons) {
+  return answer_one(__func__, device, reasons, [](const Call& call) {
+    return call.device.load(call.t_ns) >= 1.0 ? nvmlClocksThrottleReasonSwPowerCap
+                                              : nvmlClocksThrottleReasonNone;
+  });
+}
+
 nvmlReturn_t nvmlDeviceGetPersistenceMode(nvmlDevice_t device, nvmlEnableState_t* mode) {
   return answer_one(__func__, device, mode, [](const Call&) { return NVML_FEATURE_ENABLED; });
 }
