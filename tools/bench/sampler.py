@@ -11,7 +11,8 @@ round, in which each variant runs once in a process of its own; shown are median
 - paces: the named paces after five seconds, with the time in the drivers' calls apart.
 - change: reads per update and the error of the time of change (phase.cpp: updates whose moments are
   known), in percent of the period.
-- work: how much longer a workload bound by arithmetic, or by memory, takes beside the sampler.
+- work: how much longer a workload bound by arithmetic, or by memory, takes beside the sampler,
+  with the ends of the 95 % interval of the median ("again": beside nothing, as the first).
 - peers: other tools on the same machine, each in its environment below ``--peers`` (see peers.py).
 
 Parts can be run apart, and `floor` for some rates only (``--hz 1000``): 25 rounds of one rate take
@@ -68,29 +69,38 @@ print(json.dumps({
 }))
 """
 
+# All ways take turns in one process, each first in some rounds: what drifts, drifts for all.
 WORK = """
-import sys, time
-kind, pace, interval_ns, sysfs, nvml = sys.argv[1:]
+import json, sys, time
+from pyprof import _native
+kind, rounds, beside, sysfs, nvml = sys.argv[1:]
+blocks = bytearray(64 << 20), bytearray(64 << 20)
 def arithmetic():
     total = 0
-    for i in range(6_000_000):
+    for i in range(4_000_000):
         total += i * i
 def memory():
-    block = bytearray(256 << 20)
-    for _ in range(8):
-        block = block[1:] + b"x"
+    for _ in range(24):
+        blocks[0][:] = blocks[1]
 work = {"arithmetic": arithmetic, "memory": memory}[kind]
-if pace != "none":
-    from pyprof import _native
-    hardware = _native.Hardware(sysfs=sysfs, nvml=nvml, sources=["rapl-powercap", "nvml"])
-    sampler = _native.Sampler(hardware, int(interval_ns), pace=pace)
-    sampler.start()
-time.sleep(1)
-begin = time.perf_counter()
-work()
-print(time.perf_counter() - begin)
+ways = list(json.loads(beside).items())
+times = {name: [] for name, _ in ways}
+for turn in range(int(rounds)):
+    first = turn % len(ways)
+    for name, interval_ns in ways[first:] + ways[:first]:
+        if interval_ns is not None:
+            hardware = _native.Hardware(sysfs=sysfs, nvml=nvml, sources=["rapl-powercap", "nvml"])
+            sampler = _native.Sampler(hardware, interval_ns)
+            sampler.start()
+        time.sleep(1)
+        begin = time.perf_counter()
+        work()
+        times[name].append(time.perf_counter() - begin)
+        if interval_ns is not None:
+            sampler.stop(0)
+print(json.dumps(times))
 """
-BESIDE = {"none": 0, "again": 0, "default": 0, "1 kHz": 1_000_000}
+BESIDE = {"none": None, "again": None, "default": 0, "1 kHz": 1_000_000}
 
 
 def sampler(
@@ -195,30 +205,26 @@ def changes(seconds: float) -> list[Row]:
 
 def work(running: Running, rounds: int) -> list[Row]:
     rows: list[Row] = []
-    environment = {**os.environ, **running.env}
     for kind in ("arithmetic", "memory"):
-        slower: dict[str, list[float]] = {name: [] for name in BESIDE if name != "none"}
-        for _ in range(rounds):
-            times = {}
-            for name, interval_ns in BESIDE.items():
-                pace = "none" if name in ("none", "again") else "default"
-                words = [kind, pace, str(interval_ns), running.sysfs, running.nvml]
-                done = subprocess.run(
-                    [sys.executable, "-c", WORK, *words],
-                    env=environment,
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                    cwd="/",
-                )
-                times[name] = float(done.stdout)
-            for name, values in slower.items():
-                values.append(100 * (times[name] / times["none"] - 1))
-        for name, values in slower.items():
-            ordered = sorted(values)
-            quartiles = [ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4]]
-            row = {"work": kind, "beside": name, "slower_percent": median(values)}
-            rows.append({**row, "quartiles_percent": quartiles})
+        words = [kind, str(rounds), json.dumps(BESIDE), running.sysfs, running.nvml]
+        done = subprocess.run(
+            [sys.executable, "-c", WORK, *words],
+            env={**os.environ, **running.env},
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
+        )
+        times: dict[str, list[float]] = json.loads(done.stdout)
+        for name in list(BESIDE)[1:]:
+            pairs = zip(times[name], times["none"], strict=True)
+            slower = sorted(100 * (one / bare - 1) for one, bare in pairs)
+            # Ranks between which the median lies with 95 %.
+            off = round(0.98 * len(slower) ** 0.5)
+            middle = len(slower) // 2
+            ends = [slower[max(middle - off, 0)], slower[min(middle + off, len(slower) - 1)]]
+            row = {"work": kind, "beside": name, "slower_percent": median(slower)}
+            rows.append({**row, "interval_percent": ends})
     return rows
 
 
