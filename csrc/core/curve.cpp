@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/clock.h"
+#include "core/echo.h"
 #include "core/lag.h"
 #include "core/levels.h"
 #include "core/lines.h"
@@ -26,7 +27,8 @@ constexpr double kRepeatedU = 0.05;  // of the highest power of states that were
 constexpr double kMixedU = 3.2;
 constexpr double kDrawnLeast = 0.05;  // of the spread of powers, beside the range that was drawn
 constexpr double kMixedLeast = 0.1;
-constexpr double kBlurU = 1.1;       // two ends' brackets, each with any place as good, to 95 %
+constexpr double kEchoU = 2;    // of the spread: powers that no reading shows may lie so far beyond
+constexpr double kBlurU = 1.1;  // two ends' brackets, each with any place as good, to 95 %
 constexpr double kWithin = 0.95;     // 95 % of a range in which any place is as good
 constexpr double kUnseenU = 1.32;    // half-width per root of the variance of what was not seen
 constexpr double kSampleU = 0.5;     // a gauge's edge, in periods x spread
@@ -57,6 +59,7 @@ Curve::Curve(const Channel& channel, std::vector<Frame> frames, int64_t start_ns
   unfold(*track_, marks_);
   settle_lag(*track_, rolls.empty());
   hold_to_lines(*track_, marks_);
+  find_echoes(*track_, marks_);
   levels_ = std::make_unique<Levels>(*track_, marks_);
   if (!empty()) start_j_ = energy_at(start_ns);
 }
@@ -200,6 +203,17 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
       up = drawn_up + least;
       break;
     }
+    case Shape::Class::kEcho: {
+      // The same each time, so no run tells it: any course of powers the device may have taken.
+      const double beyond_w = kEchoU * shape.spread_w;
+      const double least = shape.bland ? 0 : std::max(shape.least_w - beyond_w, 0.0);
+      const double most = shape.bland ? limit : std::min(shape.most_w + beyond_w, limit);
+      const double lo = std::max(least * a, e - most * rest);
+      const double hi = std::min(most * a, e - least * rest);
+      down = kWithin * std::max(value - lo, 0.0);
+      up = kWithin * std::max(hi - value, 0.0);
+      break;
+    }
     case Shape::Class::kBridged:
       down = kWithin * hard_down;
       up = kWithin * hard_up;
@@ -267,6 +281,7 @@ Edge Curve::edge(int64_t t_ns, Cursor& cursor) const {
   const double into = std::clamp(seconds(t_ns - shape.start_ns), 0.0, shape.width_s);
   Edge edge;
   edge.interval = shape.interval;
+  edge.echo = shape.kind == Shape::Class::kEcho;
   edge.into_s = static_cast<float>(into);
   edge.energy_j = shape.before_j - start_j_ + shape.at(into);
   edge.lost_j = lost_at(track_->blanks, t_ns, cursor.blank);
@@ -298,7 +313,8 @@ double Curve::variance_at(const Edge& edge) const {
 }
 
 // Of two edges, squared. Within one interval, and in means over time, what is inside at one edge is
-// missing at the other; else half of it has a common cause, the powers that the run takes.
+// missing at the other, and in a loop in step the same happens at both; else half of it has a
+// common cause, the powers that the run takes.
 static double doubt(double one_j, double other_j, bool common) {
   return squared(one_j) + squared(other_j) + (common ? 2 : 1) * one_j * other_j;
 }
@@ -312,7 +328,7 @@ Stretch Curve::stretch(const Edge& from, const Edge& to, double duration_s) cons
     result.variance_j2 = std::max(variance_at(to) - variance_at(from), 0.0);
   }
   const bool same = from.interval == to.interval;
-  const bool common = same || !(track.quantum_j > 0);
+  const bool common = same || !(track.quantum_j > 0) || from.echo || to.echo;
   // Where a peak lies within an interval is all or nothing, so the doubts of two edges add; the
   // changes' own brackets do not, but within one interval.
   const bool hard = duration_s < kShort * seconds(std::max(track.period_ns, track.interval_ns));

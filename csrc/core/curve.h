@@ -60,6 +60,7 @@ struct Edge {
   float blur_j = 0;                      // half-width for the changes' own brackets and the quantum
   float into_s = 0;                      // since the beginning of the interval
   uint32_t interval = 0;
+  bool echo = false;  // in a load in step with the readings
 };
 
 // Energy of one stretch of time or of several. The causes stay apart until `Curve::settle`.
@@ -97,6 +98,7 @@ struct Shape {
     kStep,
     kMixed,
     kDrawn,
+    kEcho,
     kBridged,
     kBeyond,
     kRamp,
@@ -106,8 +108,10 @@ struct Shape {
   double spread_w = 0;                      // of the five interval powers around
   double varies_w = 0;                      // standard deviation of a power that lasts
   double most_w = 0;                        // highest of the three in the middle
+  double least_w = 0;                       // lowest of the five
   double half_start_s = 0, half_end_s = 0;  // half brackets of the two changes
   double tied = 0;                          // how far these are displaced together, 0 to 1
+  bool bland = false;                       // kEcho: no reading shows which powers there are
   bool matched = false;                     // a stage's mark is the one step in the interval
   double torn_j = 0;                        // by what two courses differ, either of which may be it
   double blur_start_j = 0, blur_mark_j = 0, blur_end_j = 0;  // then, for the brackets

@@ -20,6 +20,7 @@ constexpr double kSure = 0.9;          // of a mark that it is the step, or that
 constexpr double kClearly = 1.5;       // so many times as well explains a power clearly better
 constexpr double kMatchedBlur = 1.3;   // the powers beside it are known through brackets, too
 constexpr double kWindowLeast = 0.15;  // of the power: what such a window may have levelled out
+constexpr double kBland = 0.2;         // of the power: neighbours that differ less look constant
 constexpr double kOften = 0.5;         // changes in an interval with a mark
 constexpr size_t kMostShares = 8;  // marks in one interval: with more of them any course is likely
 
@@ -107,6 +108,7 @@ static std::pair<Shape, Around> plain_shape(const Track& track, size_t interval)
   const auto [low, high] =
       std::minmax_element(around.power_w + around.from, around.power_w + around.to + 1);
   shape.spread_w = *high - *low;
+  shape.least_w = *low;
   shape.varies_w = around.at(0) * std::sqrt(track.flicker.variance(around.at(0)) + track.kink);
   shape.most_w = around.at(0);
   if (around.has(-1)) shape.most_w = std::max(shape.most_w, around.at(-1));
@@ -369,6 +371,18 @@ void Curve::repeat(Shape& shape) const {
   }
 }
 
+// Where the same comes again and again, what else is known of the run says nothing more of it.
+static void echo(Shape& shape, Knot::Echo echo) {
+  using Class = Shape::Class;
+  const bool untold = shape.kind == Class::kMixed || shape.kind == Class::kDrawn;
+  // Marks in step under a power that looks constant: what it does between two of them is not seen.
+  const bool bland =
+      echo == Knot::Echo::kMarks && shape.spread_w < kBland * shape.energy_j / shape.width_s;
+  if (echo == Knot::Echo::kNone || !(untold || (bland && shape.kind == Class::kQuiet))) return;
+  shape.bland = bland;
+  shape.kind = Class::kEcho;
+}
+
 Shape Curve::shape(size_t interval) const {
   const auto& knots = track_->knots;
   const Knot& from = knots[interval];
@@ -406,6 +420,7 @@ Shape Curve::shape(size_t interval) const {
   shape.kind = classify(around, shape);
   if (shape.kind != Shape::Class::kQuiet) bend(shape);
   if (!shape.matched || shape.kind == Shape::Class::kMixed) draw(shape);
+  echo(shape, from.echo);
   return shape;
 }
 

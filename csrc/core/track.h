@@ -23,6 +23,8 @@ struct Knot {
     kFlat,      // nothing is known; see the blanks
     kBeyond,    // before the first or after the last reading
   };
+  // Whether what happens until the next knot came before, again and again, at the same places.
+  enum class Echo : uint8_t { kNone, kMarks, kPowers };
   int64_t t_ns = 0;
   double energy_j = 0;
   float half_s = 0;   // half-width of the window in which the sensor changed
@@ -30,6 +32,7 @@ struct Knot {
   Kind kind = Kind::kPlain;
   // How far it and the next one are displaced together: 255 of 255 parts at most.
   uint8_t tied = 0;
+  Echo echo = Echo::kNone;
   float apart_s = 0;  // see Stamp; 0: unknown, and the knot stays where it is
 };
 

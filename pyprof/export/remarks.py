@@ -14,12 +14,13 @@ _EVENTS_SHOWN = 8
 
 
 def events(report: EnergyReport, page: Page) -> list[str]:
-    """Gaps, wraps, resets and the like: one line per kind and channel."""
+    """Gaps, wraps, resets and the like: one line per kind and channel, or per note."""
     if not report.events:
         return []
     groups: dict[tuple[str, str | None, str], list[Event]] = {}
     for event in report.events:
-        key = (event.kind, event.channel, event.text if event.kind == "note" else "")
+        note = event.kind == "note"
+        key = (event.kind, None if note else event.channel, event.text if note else "")
         groups.setdefault(key, []).append(event)
     lines = [paint("Events", "bold", page.colour)]
     for group in list(groups.values())[:_EVENTS_SHOWN]:
@@ -34,7 +35,8 @@ def _event_words(group: Sequence[Event]) -> str:
     """What happened, to what, how often, first when."""
     first, count = group[0], sum(event.count for event in group)
     if first.kind == "note":
-        return clean(first.text)
+        channels = names(tuple(dict.fromkeys(each.channel for each in group if each.channel)))
+        return f"{channels}: {clean(first.text)}" if channels else clean(first.text)
     times = f" ×{count}" if count > 1 else ""
     where = f" {clean(first.channel)}" if first.channel else ""
     when = f"{'first ' if len(group) > 1 else ''}at {figure.duration(max(0.0, first.t_s))}"

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -16,13 +17,37 @@ struct Moment {
   double from_s, to_s;
 };
 
+struct Piece {
+  double updates, power_w;
+};
+
+// Loops that last so many updates of a sensor, again and again: "square of 2" is half of it at one
+// power and half at another.
+inline const std::vector<std::pair<const char*, std::vector<Piece>>>& loops_in_step() {
+  static const std::vector<std::pair<const char*, std::vector<Piece>>> loops = {
+      {"square of 1", {{0.5, 100}, {0.5, 600}}},
+      {"square of 1.5", {{0.75, 100}, {0.75, 600}}},
+      {"square of 2", {{1, 100}, {1, 600}}},
+      {"square of 3", {{1.5, 100}, {1.5, 600}}},
+      {"training of 4", {{1, 250}, {1.2, 420}, {1.8, 650}}},
+      {"pauses of 2.5", {{2.2, 480}, {0.3, 120}}},
+  };
+  return loops;
+}
+
 // A load that lasts `length_s` at least. Those named "held" keep each power for three times
-// `least_s`.
+// `least_s`, loops in step last multiples of it.
 inline Load make_load(const std::string& kind, double length_s, double least_s,
                       check::Random& random) {
   Load load;
   const double period_s = random.uniform(0.15, 3);
   const double held_s = 3 * least_s;
+  for (const auto& [name, pieces] : loops_in_step()) {
+    if (kind != name) continue;
+    while (load.end_s() < length_s) {
+      for (const Piece& piece : pieces) load.hold(piece.updates * least_s, piece.power_w);
+    }
+  }
   while (load.end_s() < length_s) {
     if (kind == "constant") {
       load.hold(length_s, 250);

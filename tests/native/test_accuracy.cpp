@@ -166,6 +166,25 @@ void test_restless_loads() {
   }
 }
 
+// Loops of one update and a half, of two, of four: each time the power changes at the same places
+// of the updates, so that the same error is made at each edge.
+void test_loads_in_step() {
+  const Watch watch = [](const Load& load, check::Random& random) {
+    simulate::Sensor sensor;
+    sensor.jitter = 0.02;
+    sensor.on_grid = true;
+    sensor.phase = random.uniform();
+    return Watched{simulate::counter_channel(sensor),
+                   simulate::watch_counter(load, sensor, kFromS, kToS, random)};
+  };
+  for (const auto& [kind, pieces] : simulate::loops_in_step()) {
+    Score score = run(kind, 1, true, seed += 1'000'003, 6, watch, true);
+    print_row("100 ms, 3 %", kind, 1, true, score);
+    CHECK(score.coverage() >= 85);
+    CHECK(score.width() <= 10);
+  }
+}
+
 void test_blind_counters() {
   simulate::Sensor fast;
   fast.period_s = 0.000976;
@@ -219,6 +238,7 @@ int main(int argc, char** argv) {
   print_head();
   test_locked();
   test_restless_loads();
+  test_loads_in_step();
   test_blind_counters();
   test_gauges();
   return check::result();

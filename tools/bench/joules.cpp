@@ -122,9 +122,10 @@ Sensor counter_of(double period_s, check::Random& random) {
 }
 
 // Reads around each update, `bracket` of a period apart.
-Watch bracketed(double period_s, double bracket, double jitter = kJitter) {
+Watch bracketed(double period_s, double bracket, double jitter = kJitter, bool on_grid = false) {
   return [=](const Load& load, double from_s, double to_s, check::Random& random) {
     Sensor sensor = counter_of(period_s, random);
+    sensor.on_grid = on_grid;
     sensor.bracket = bracket;
     sensor.jitter = jitter;
     return Watched{simulate::counter_channel(sensor),
@@ -294,6 +295,32 @@ void pooled(const char* title, const std::vector<const char*>& kinds) {
           Score all = run_all(kinds, name, plan, pace.watch(period_s), edges, 90);
           print_row(name, "all", length_s, edges, all, goal);
         }
+      }
+    }
+  }
+}
+
+// A loop of one update without marks looks like a constant power: no software can see it.
+void step() {
+  print_head("Loops in step with the counter");
+  for (const double period_s : {0.1, 0.02}) {
+    for (const double length_s : {0.3, 1.0}) {
+      for (const char* edges : {"random", "coincident", "all marks"}) {
+        Plan plan{length_s, edges[0] != 'r', edges[0] == 'a' ? Marks::kAll : Marks::kOwn, 80,
+                  period_s};
+        std::vector<const char*> kinds;
+        for (const auto& [name, pieces] : simulate::loops_in_step()) {
+          if (edges[0] == 'a' || &pieces != &simulate::loops_in_step().front().second) {
+            kinds.push_back(name);
+          }
+        }
+        Goal goal;
+        goal.least_inside = 93;
+        goal.width_ratio = 2.5;
+        const std::string name = name_of("3 % bracket", period_s);
+        const Watch watch = bracketed(period_s, 0.03, 0.02, true);
+        Score all = run_all(kinds, name, plan, watch, edges, 90);
+        print_row(name, "all", length_s, edges, all, goal);
       }
     }
   }
@@ -503,6 +530,7 @@ int main(int argc, char** argv) {
       {"pooled", [] { pooled("All loads, bursts included", kAll); }},
       {"others", [] { pooled("Loads by which no constant was chosen", kHeldOut); }},
       {"unseen", [] { pooled("Loads by which nothing was chosen or found", kUnseen); }},
+      {"step", step},
       {"constant", constant},
       {"packages", packages},
       {"gauges", gauges},

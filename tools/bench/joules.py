@@ -6,7 +6,8 @@ Builds ``tools/bench/joules.cpp`` in ``build/bench`` and runs it. Columns are in
 stage's energy: the bias of the sum, the median, the 95th percentile and the worst error, the mean
 half-width of the 95 % intervals, its ratio to the 95th percentile of the error, and how often the
 truth lies inside. ``pacer`` rows drive the pacer that reads real hardware; ``3 % bracket`` rows
-place each change between two reads that are 3 % of a period apart. No constant was chosen by the
+place each change between two reads that are 3 % of a period apart. ``step`` has loops that last a
+multiple of half an update. No constant was chosen by the
 loads of ``others`` and ``unseen``; the latter had no part in finding causes of errors, either. Each
 set ends with how many goals it met.
 """
