@@ -20,6 +20,7 @@ constexpr double kMostNoise = 0.12;        // of an interval's energy: the power
 constexpr double kLagFrom = -1e-3, kLagTo = 5e-3, kLagStep = 0.5e-3;
 constexpr double kLagGain = 8;  // of the likelihood, in natural units: a lag below this is none
 constexpr size_t kFewForDrift = 60;
+constexpr double kFewForErrors = 120;
 
 constexpr const char* kInStep =
     "they repeat in step with the sensor's updates, which can't tell them apart";
@@ -334,7 +335,10 @@ JointFit fit_joint(const Timetable& timetable, std::span<const Reading> readings
     return fit;
   }
   fit.covariance_w2.resize(s * s);
-  const double scale = std::max(best.chi2, 1.0);
+  // What the design owes to the stamps' own errors is no knowledge, and few readings say little of
+  // how much they err.
+  const double few = 1 + kFewForErrors / static_cast<double>(readings.size());
+  const double scale = std::max(best.chi2, 1.0) * few / std::pow(fit.information, 3);
   for (size_t i = 0; i < s * s; ++i) fit.covariance_w2[i] = scale * inverse(i / s, i % s);
   if (fit.lag_error_s > 0) {
     const double step_s = std::min(fit.lag_error_s, kLagStep);

@@ -19,7 +19,7 @@ constexpr int64_t kBeforeNs = 6'000'000, kAfterNs = 2'000'000;  // lags reach th
 constexpr double kStableRms = 0.62;   // of the half bracket: stamps that lie on a line
 constexpr double kFittedHalf = 0.25;  // of the half bracket: what is left of it on that line
 constexpr size_t kLine = 24;          // stamps on each side
-constexpr double kSigmas = 2.6;       // 95 %, with what the fit's covariance leaves out
+constexpr double kSigmas = 2.5;       // 95 %, with what the fit's covariance leaves out
 constexpr double kFittedSigmas = 2;   // times as wide with stamps of a line, whose errors are alike
 constexpr double kNoiseShare = 0.5;
 constexpr double kUneven = 0.25;  // standard deviation of a stage's length, as a share of it
