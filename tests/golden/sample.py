@@ -247,6 +247,8 @@ def server_report() -> EnergyReport:
         ),
         events=(
             Event(0.0, "note", None, 1, "1 of 2 GPUs counted, as CUDA_VISIBLE_DEVICES says"),
+            Event(9.1, "note", "gpu0", 1, "the load repeats in step with the readings"),
+            Event(9.2, "note", "package-0", 1, "the load repeats in step with the readings"),
             Event(12.4, "wrap", "package-0", 2, ""),
             Event(30.05, "gap", "gpu0", 1, "0.4 s without a reading"),
             Event(30.1, "lost", "gpu1", 1, "GPU is lost"),

@@ -3,6 +3,7 @@
 
 #include "check.h"
 #include "core/curve.h"
+#include "loads.h"
 #include "simulate.h"
 
 using namespace pyprof;
@@ -447,6 +448,30 @@ void test_no_trailing_mean() {
   CHECK(holds(found, load.between(10, 50)));
 }
 
+// A loop of one and a half updates is told of, one whose steps vary is not; nor is a constant
+// power.
+void test_a_load_in_step_is_told_of() {
+  const auto told = [](const char* kind) {
+    check::Random random(5);
+    const simulate::Load load = simulate::make_load(kind, 70, 0.1, random);
+    simulate::Sensor sensor;
+    sensor.jitter = 0.01;
+    sensor.on_grid = true;
+    const Frame frame = simulate::watch_counter(load, sensor, 5, 60, random);
+    const Curve curve(simulate::counter_channel(sensor), {frame}, ns(5), ns(60), {});
+    size_t notes = 0;
+    for (const CurveEvent& event : curve.events()) {
+      notes += event.text.find("in step") != std::string::npos;
+    }
+    return notes;
+  };
+  CHECK(told("square of 1.5") == 1);
+  CHECK(told("training of 4") == 1);
+  CHECK(told("constant") == 0);
+  CHECK(told("telegraph") == 0);
+  CHECK(told("levels") == 0);
+}
+
 }  // namespace
 
 int main() {
@@ -475,5 +500,6 @@ int main() {
   test_late_channel();
   test_trailing_mean();
   test_no_trailing_mean();
+  test_a_load_in_step_is_told_of();
   return check::result();
 }
