@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <string>
-#include <vector>
 
 #include "core/track.h"
 
@@ -43,7 +41,7 @@ class Echoes {
   };
   Interval look(size_t at) const;
   int64_t nearest_mark(int64_t t_ns) const;
-  bool marked_again(size_t then, size_t now) const;
+  bool marked_again(size_t earlier, size_t now) const;
   bool alike(const Interval& a, const Interval& b, double stray_w) const {
     return std::abs(a.power_w - b.power_w) < a.noise_w + b.noise_w + stray_w;
   }

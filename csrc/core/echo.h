@@ -10,7 +10,7 @@ namespace pyprof {
 struct Track;
 
 // Marks the intervals of counters in which the load or its marks come again as they were some
-// updates before, for many updates (`Knot::echo`), with the powers they may hide, and notes it.
+// updates before, for many updates (`Knot::echo`), and notes the former.
 void find_echoes(Track& track, std::span<const int64_t> marks);
 
 }  // namespace pyprof

@@ -20,7 +20,7 @@ constexpr double kMostNoise = 0.12;        // of an interval's energy: the power
 constexpr double kLagFrom = -1e-3, kLagTo = 5e-3, kLagStep = 0.5e-3;
 constexpr double kLagGain = 8;  // of the likelihood, in natural units: a lag below this is none
 constexpr size_t kFewForDrift = 60;
-constexpr double kFewForErrors = 120;
+constexpr double kFewForErrors = 120;  // readings with which the variance is twice as large
 
 constexpr const char* kInStep =
     "they repeat in step with the sensor's updates, which can't tell them apart";
