@@ -51,9 +51,16 @@ LaneThread::LaneThread(std::string name, const SamplerOptions& options, bool gua
 // -- life, by others ------------------------------------------------------------------------------
 
 void LaneThread::add(std::unique_ptr<Slot> slot, Plan due) {
-  const std::string& source = slot->unit().channels().front().source;
-  entries_.push_back({due, slot.get(), &latencies_[source], guarded_ && slot->vendor()});
+  enter(*slot, due);
   slots_.push_back(std::move(slot));
+}
+
+void LaneThread::enter(Slot& slot, Plan due) {
+  const std::string& source = slot.unit().channels().front().source;
+  const size_t before = entries_.size();
+  if (before > 0) entries_[before - 1].next = entries_[before - 1].after_next = &slot;
+  if (before > 1) entries_[before - 2].after_next = &slot;
+  entries_.push_back({due, &slot, &latencies_[source], guarded_ && slot.vendor(), &slot, &slot});
 }
 
 void LaneThread::start(std::shared_ptr<Crew> crew) {
@@ -136,6 +143,7 @@ std::shared_ptr<LaneThread> LaneThread::leave_hung(int64_t now_ns) {
   heir->stride_ = stride_;
   heir->marks_ = marks_;
   slots_ = std::move(hung);
+  hung_since_ns_ = since;
   return heir;
 }
 
@@ -181,11 +189,11 @@ void LaneThread::add_stats(SamplerStats& stats) const {
   if (cpu < 0) cpu = clock_known_ ? clock_ns(cpu_clock_) : 0;
   stats.cpu_s += static_cast<double>(cpu) / kNsPerS;
   stats.wakes += wakes_;
-  stats.reads += reads_;
   stats.late += late_;
   for (const auto& [name, latencies] : latencies_) {
     SourceStats& source = stats.sources[name];
     source.reads += latencies.count();
+    stats.reads += latencies.count();
     source.latencies.merge(latencies);
   }
   for (const auto& slot : slots_) {
@@ -317,11 +325,9 @@ void LaneThread::look_for_marks(int64_t now_ns) {
   turn_ns_ = now_ns;
   int64_t before = now_ns;
   int64_t next = kNever;
-  const size_t count = entries_.size();
-  for (size_t i = 0; i < count; ++i) {
-    const Entry& entry = entries_[i];
-    if (i + 2 < count) entries_[i + 2].slot->fetch();
-    if (i + 1 < count) entries_[i + 1].slot->fetch_unit();
+  for (const Entry& entry : entries_) {
+    entry.after_next->fetch();
+    entry.next->fetch_unit();
     if (entry.due.ready_ns > now_ns) {
       next = std::min(next, entry.due.deadline_ns);
       continue;
@@ -330,39 +336,38 @@ void LaneThread::look_for_marks(int64_t now_ns) {
     if (entry.watched) {
       current_ = &entry;
       busy_since_ns_.store(before, std::memory_order_release);
-      slot.read(before);
+      slot.read();
       before = monotonic_ns();
       slot.read_until(before);
       if (busy_since_ns_.exchange(0) == kTaken) return false;
     } else {
-      slot.read(before);
+      slot.read();
       before = monotonic_ns();
       slot.read_until(before);
     }
   }
-  store(count, next);
+  store(entries_.size(), next);
   return true;
 }
 
-// What was ready among the first `count` has been read; the deadline of the others is `next_ns`.
+// What was ready among the first `count` has been read, each from the end of the read before on;
+// the deadline of the others is `next_ns`.
 [[gnu::hot]] void LaneThread::store(size_t count, int64_t next_ns) {
   const std::lock_guard lock(mutex_);
   wakes_ += woke_;
   woke_ = 0;
   if (turn_ns_ - next_ns_ > on_time_ns_) count_late();
   const int64_t turn_ns = turn_ns_;
-  uint64_t reads = 0;
+  int64_t before = turn_ns;
   for (Entry& entry : std::span(entries_.data(), count)) {
     if (entry.due.ready_ns > turn_ns) continue;
     Slot& slot = *entry.slot;
-    entry.latencies->add(slot.took_ns());
-    const Plan due = slot.store(log_);
-    entry.due.ready_ns = due.ready_ns;
-    entry.due.deadline_ns = due.deadline_ns;
-    next_ns = std::min(next_ns, due.deadline_ns);
-    ++reads;
+    const int64_t after = slot.after_ns();
+    entry.latencies->add(after - before);
+    slot.store(before, entry.due, log_);
+    next_ns = std::min(next_ns, entry.due.deadline_ns);
+    before = after;
   }
-  reads_ += reads;
   next_ns_ = next_ns;
   first_turn_ = false;
 }
@@ -384,11 +389,12 @@ void LaneThread::plan() {
 // The call has returned at last, and this lane has nothing but its unit.
 void LaneThread::come_back() {
   const std::lock_guard lock(mutex_);
-  entries_ = {*current_};
+  entries_.clear();
+  enter(*slots_[0], {});
   busy_since_ns_ = 0;
   Entry& left = entries_[0];
-  left.latencies->add(left.slot->took_ns());
-  left.due = left.slot->discard(log_);
+  left.latencies->add(left.slot->after_ns() - hung_since_ns_);
+  left.due = left.slot->discard(hung_since_ns_, log_);
   plan();
 }
 
@@ -417,11 +423,10 @@ void LaneThread::burst() {
       const ChannelState& lead = slot.channels()[0];
       const int64_t changed = lead.changed_at_ns, read = lead.last_read_ns;
       const int64_t before = monotonic_ns();
-      slot.read(before);
+      slot.read();
       const int64_t after = monotonic_ns();
       slot.read_until(after);
-      entries_[i].latencies->add(slot.took_ns());
-      ++reads_;
+      entries_[i].latencies->add(after - before);
       // Time in which the thread was away is made up for.
       if (after - last_ns > kAwayNs) until_ns += after - last_ns;
       last_ns = after;
@@ -429,7 +434,7 @@ void LaneThread::burst() {
       // read tells.
       away[i] = after - before > kAwayNs && !away[i];
       if (away[i]) continue;
-      slot.store(log_);
+      slot.store(before, entries_[i].due, log_);
       found[i].read(lead.last_read_ns, read, lead.changed_at_ns != changed);
     }
   }

@@ -57,6 +57,9 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
     Slot* slot;
     Latencies* latencies;  // of all its source's calls
     bool watched;          // its calls may hang
+    // The slots one and two entries further on, or the last one: whose data is fetched meanwhile.
+    const Slot* next;
+    const Slot* after_next;
   };
 
   void run(const std::shared_ptr<Crew>& crew);
@@ -66,6 +69,7 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
   void doze(int64_t now_ns, int64_t until_ns);
   void vouch(int64_t until_ns, int64_t now_ns);
   void come_back();
+  void enter(Slot& slot, Plan due);
   void look_for_marks(int64_t now_ns);
   bool turn(int64_t now_ns);
   void store(size_t count, int64_t next_ns);
@@ -91,6 +95,7 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
   uint64_t marks_ = 0;
   uint64_t woke_ = 0;               // wakes that are not counted yet
   const Entry* current_ = nullptr;  // in whose call the thread is
+  int64_t hung_since_ns_ = 0;       // when that call began, if it hung
   size_t left_ = 0;  // of a lane that takes over: so many were read before it came, if ready
   bool first_turn_ = true;
   bool settling_ = false;
@@ -107,7 +112,7 @@ class LaneThread : public std::enable_shared_from_this<LaneThread> {
   std::atomic<int64_t> cpu_ns_{-1};  // final figure; while the thread lives its clock is asked
 
   mutable Lock mutex_;  // guards what follows and the slots' stored state
-  uint64_t wakes_ = 0, reads_ = 0, late_ = 0;
+  uint64_t wakes_ = 0, late_ = 0;
   int stride_ = 1;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::map<std::string, Latencies> latencies_;  // by source

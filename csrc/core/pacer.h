@@ -64,11 +64,15 @@ class Pacer {
     if (changes_ < 8 || reads <= changes_ * 3 / 2) return;
     period_ns_ = (changed_at_ns - first_change_ns_) / (changes_ - 1);
   }
-  Plan on_grid(int64_t now_ns) {
-    grid_ns_ += step_grid_ns_;
-    if (grid_ns_ > now_ns) return {grid_ns_ - slack_ns_, grid_ns_};
-    grid_ns_ -= step_grid_ns_;
-    return fixed(now_ns, step_grid_ns_);
+  void on_grid(int64_t now_ns, Plan& plan) {
+    const int64_t at_ns = grid_ns_ + step_grid_ns_;
+    if (at_ns <= now_ns) [[unlikely]] {
+      plan = fixed(now_ns, step_grid_ns_);
+      return;
+    }
+    grid_ns_ = at_ns;
+    plan.deadline_ns = at_ns;
+    plan.ready_ns = at_ns - slack_ns_;
   }
   // A read failed: tries again soon, then less and less often.
   Plan retry(int64_t now_ns);

@@ -49,15 +49,17 @@ Slot::Slot(std::unique_ptr<Unit> unit, Pace pace, uint32_t first_index, size_t c
                        .episode = {}};
     channels_.push_back(std::move(state));
   }
+  lead_ = channels_.data();
 }
 
 Plan Slot::start(int64_t now_ns) { return pacer_.start(now_ns); }
 
-Plan Slot::store_slow(int64_t at_ns, IncidentLog& log) noexcept {
-  if (took_ns() > kUndatedNs) return discard(log);
+Plan Slot::store_slow(int64_t before_ns, IncidentLog& log) noexcept {
+  const int64_t took = after_ns_ - before_ns;
+  if (took > kUndatedNs) return discard(before_ns, log);
   ++slow_calls_;
-  if (++calls_ == kCalls) judge_calls(log);
-  return store_fully(at_ns, log);
+  if (--calls_left_ == 0) judge_calls(log);
+  return store_fully(before_ns + took / 2, log);
 }
 
 Plan Slot::store_fully(int64_t at, IncidentLog& log) noexcept {
@@ -102,15 +104,15 @@ void Slot::learn(int64_t changed_at_ns, int64_t at_ns) noexcept {
   still_ns_ = still_for_ns(channels_[0]);
 }
 
-Plan Slot::discard(IncidentLog& log) noexcept {
+Plan Slot::discard(int64_t before_ns, IncidentLog& log) noexcept {
   std::fill_n(samples_, count_, Sample{0, Sample::Status::kFailed, 0});
   ++failed_;
   for (ChannelState& channel : channels_) channel.failed_since = true;
   gap_ns_ = kNotPlain;
-  log.note({.t_ns = before_ns_,
+  log.note({.t_ns = before_ns,
             .kind = Incident::Kind::kHung,
             .channel = static_cast<int32_t>(channels_[0].index),
-            .figure = static_cast<double>(after_ns_ - before_ns_) / kNsPerS});
+            .figure = static_cast<double>(after_ns_ - before_ns) / kNsPerS});
   return {after_ns_, after_ns_};
 }
 
@@ -234,15 +236,13 @@ void Slot::restrain_calls(bool yes) {
 }
 
 void Slot::judge_calls(IncidentLog& log) {
-  if (!restrains_) {
-    calls_ = 0;
-    return;
-  }
+  calls_left_ = kCalls;
+  if (!restrains_) return;
   const int64_t limit = std::max(kSlowCallNs, pacer_.interval_ns() / kSlowCallShare);
   slow_ns_ = std::min(limit, kUndatedNs);
   const bool slow = slow_calls_ > kCalls / 100;
   calm_ = slow_calls_ == 0 ? calm_ + 1 : 0;
-  calls_ = slow_calls_ = 0;
+  slow_calls_ = 0;
   const auto index = static_cast<int32_t>(channels_[0].index);
   if (slow && stride_ < kMostStride) {
     stride_ *= 2;

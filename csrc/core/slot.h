@@ -45,10 +45,7 @@ class alignas(kCacheLine) Slot {
   Slot& operator=(const Slot&) = delete;
 
   // By the lane's thread alone; may block for as long as a driver likes.
-  void read(int64_t before_ns) noexcept {
-    before_ns_ = before_ns;
-    reader_->read({samples_, count_});
-  }
+  void read() noexcept { reader_->read({samples_, count_}); }
   void read_until(int64_t after_ns) noexcept { after_ns_ = after_ns; }
   // A wake finds the caches cold, so what a read needs is fetched while the calls before it are
   // waited for: first the slot itself, then what it points to.
@@ -58,40 +55,48 @@ class alignas(kCacheLine) Slot {
   }
   void fetch_unit() const noexcept {
     __builtin_prefetch(reader_);
-    __builtin_prefetch(channels_.data(), 1);
+    __builtin_prefetch(lead_, 1);
   }
   int64_t after_ns() const { return after_ns_; }
-  int64_t took_ns() const { return after_ns_ - before_ns_; }
   bool vendor() const { return vendor_; }
 
-  // All that follows is done under the lane's lock. The read becomes changes or a failure; returns
-  // when to read next. Most reads are of one channel on a grid, and nothing is to be told of them.
-  [[gnu::always_inline]] Plan store(IncidentLog& log) noexcept {
-    const int64_t took = after_ns_ - before_ns_;
-    const int64_t at = before_ns_ + (took >> 1);
-    if (took > slow_ns_) [[unlikely]]
-      return store_slow(at, log);
-    if (++calls_ == kCalls) [[unlikely]]
+  // All that follows is done under the lane's lock. The read, which began at `before_ns`, becomes
+  // changes or a failure; `plan` becomes when to read next. Most reads are of one channel on a
+  // grid, and nothing is to be told of them.
+  [[gnu::always_inline]] void store(int64_t before_ns, Plan& plan, IncidentLog& log) noexcept {
+    const int64_t took = after_ns_ - before_ns;
+    if (took > slow_ns_) [[unlikely]] {
+      plan = store_slow(before_ns, log);
+      return;
+    }
+    if (--calls_left_ == 0) [[unlikely]]
       judge_calls(log);
-    ChannelState& lead = channels_[0];
-    if (at - lead.last_read_ns > gap_ns_ || at > still_until_ns_ ||
-        sample_.status != Sample::Status::kOk) [[unlikely]] {
-      return store_fully(at, log);
+    ChannelState& lead = *lead_;
+    const int64_t at = before_ns + (took >> 1), last_read = lead.last_read_ns;
+    if (at - last_read > gap_ns_ || sample_.status != Sample::Status::kOk) [[unlikely]] {
+      plan = store_fully(at, log);
+      return;
     }
     if (sample_.raw != lead.raw) {
-      if (sample_.raw < lead.raw && lead.range == 0) return store_fully(at, log);
-      const int64_t changed_at = pacer_.dated(at, lead.last_read_ns);
-      lead.buffer.push({lead.last_read_ns, at, changed_at, sample_.raw, 0});
+      if (sample_.raw < lead.raw && lead.range == 0) [[unlikely]] {
+        plan = store_fully(at, log);
+        return;
+      }
+      const int64_t changed_at = pacer_.dated(at, last_read);
+      lead.buffer.push({last_read, at, changed_at, sample_.raw, 0});
       lead.raw = sample_.raw;
       lead.changed_at_ns = changed_at;
       still_until_ns_ = changed_at + still_ns_;
       if (pacer_.learning()) learn(changed_at, at);
+    } else if (at > still_until_ns_) [[unlikely]] {
+      plan = store_fully(at, log);
+      return;
     }
     lead.last_read_ns = at;
-    return pacer_.on_grid(after_ns_);
+    pacer_.on_grid(after_ns_, plan);
   }
   // The read hung, and others went on without this slot: its value has no date.
-  Plan discard(IncidentLog& log) noexcept;
+  Plan discard(int64_t before_ns, IncidentLog& log) noexcept;
   Plan start(int64_t now_ns);
   Plan attend(int64_t now_ns, Plan planned, bool always) {
     return pacer_.attend(now_ns, planned, always);
@@ -124,7 +129,7 @@ class alignas(kCacheLine) Slot {
   static constexpr int kCalls = 100;
   static constexpr int64_t kNotPlain = -1;
   static constexpr int64_t kUndatedNs = kNsPerS;  // a value from within so long a call has no date
-  Plan store_slow(int64_t at_ns, IncidentLog& log) noexcept;
+  Plan store_slow(int64_t before_ns, IncidentLog& log) noexcept;
   Plan store_fully(int64_t at_ns, IncidentLog& log) noexcept;
   void learn(int64_t changed_at_ns, int64_t at_ns) noexcept;
   void take(size_t which, int64_t at_ns, IncidentLog& log) noexcept;
@@ -142,15 +147,15 @@ class alignas(kCacheLine) Slot {
   uint32_t count_;
   const bool vendor_;
   Sample sample_;  // of a unit of one channel
-  int64_t before_ns_ = 0, after_ns_ = 0;
-  std::vector<ChannelState> channels_;
+  int64_t after_ns_ = 0;
+  ChannelState* lead_ = nullptr;  // the first of the channels
   // One channel on a grid, of which nothing is to be told until then; else a gap below 0.
   int64_t gap_ns_ = kNotPlain;
-  int64_t still_until_ns_ = 0;
+  int64_t still_until_ns_ = 0, still_ns_ = 0;
   int64_t slow_ns_ = kUndatedNs;
-  int calls_ = 0, slow_calls_ = 0;  // of the present hundred
+  int calls_left_ = kCalls, slow_calls_ = 0;  // of the present hundred
   Pacer pacer_;
-  int64_t still_ns_ = 0;
+  std::vector<ChannelState> channels_;
   std::unique_ptr<Sample[]> many_;  // of a unit of several
   std::unique_ptr<Unit> unit_;
   const Pace pace_;

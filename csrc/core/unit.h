@@ -16,7 +16,7 @@ std::string describe_errno(int error);
 
 // One channel's share of one read. A failed read has no value: `raw` is then meaningless.
 struct Sample {
-  enum class Status : uint8_t { kOk, kFailed, kDenied, kLost };
+  enum class Status : int32_t { kOk, kFailed, kDenied, kLost };
   uint64_t raw = 0;
   Status status = Status::kFailed;
   int32_t code = 0;  // errno or the vendor's return code

@@ -71,28 +71,12 @@ Answer ask_field(const Library& library, nvmlDevice_t device) {
   return nvml::ask_field(library, device, {kField, NVML_POWER_SCOPE_GPU});
 }
 
-// One way to a GPU's energy, best first.
-enum class Meaning : uint8_t { kEnergy, kInstant, kAverage, kByGeneration };
-struct Way {
-  const char* name;
-  Ask ask;
-  Meaning meaning;
-};
-
-constexpr std::array<Way, 5> kWays{{
-    {"nvmlDeviceGetTotalEnergyConsumption", ask_total_energy, Meaning::kEnergy},
-    {"field 83", ask_field<NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION>, Meaning::kEnergy},
-    {"field 186", ask_field<NVML_FI_DEV_POWER_INSTANT>, Meaning::kInstant},
-    {"field 185", ask_field<NVML_FI_DEV_POWER_AVERAGE>, Meaning::kAverage},
-    {"nvmlDeviceGetPowerUsage", ask_power_usage, Meaning::kByGeneration},
-}};
-
-// One number of a GPU.
+// One number of a GPU. What is asked is known to the compiler: no call but the driver's is made.
+template <Ask kAsk>
 class Gpu final : public Unit {
  public:
-  Gpu(Channel channel, Device device, Ask ask, Lane lane = Lane::kVendor, int64_t interval_ns = 0)
-      : ask_(ask),
-        device_(std::move(device)),
+  Gpu(Channel channel, Device device, Lane lane, int64_t interval_ns)
+      : device_(std::move(device)),
         channels_{std::move(channel)},
         lane_(lane),
         interval_ns_(interval_ns) {}
@@ -101,15 +85,42 @@ class Gpu final : public Unit {
   int64_t interval_ns() const override { return interval_ns_; }
   Lane lane() const override { return lane_; }
   std::string describe(int32_t code) const override { return device_.describe(code); }
-  [[gnu::hot]] void read(std::span<Sample> out) noexcept override { device_.read(ask_, out[0]); }
+  [[gnu::hot]] void read(std::span<Sample> out) noexcept override { device_.read(kAsk, out[0]); }
 
  private:
-  Ask ask_;  // first what a read touches
-  Device device_;
+  Device device_;  // first what a read touches
   std::vector<Channel> channels_;
   Lane lane_;
   int64_t interval_ns_;
 };
+
+// One way to a GPU's energy.
+enum class Meaning : uint8_t { kEnergy, kInstant, kAverage, kByGeneration };
+struct Way {
+  const char* name;
+  Ask ask;
+  Meaning meaning;
+  std::unique_ptr<Unit> (*make)(Channel, Device, Lane, int64_t interval_ns);
+};
+
+template <Ask kAsk>
+constexpr Way way(const char* name, Meaning meaning) {
+  return {
+      name, kAsk, meaning,
+      [](Channel channel, Device device, Lane lane, int64_t interval_ns) -> std::unique_ptr<Unit> {
+        return std::make_unique<Gpu<kAsk>>(std::move(channel), std::move(device), lane,
+                                           interval_ns);
+      }};
+}
+
+// Best first.
+constexpr std::array<Way, 5> kWays{{
+    way<ask_total_energy>("nvmlDeviceGetTotalEnergyConsumption", Meaning::kEnergy),
+    way<ask_field<NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION>>("field 83", Meaning::kEnergy),
+    way<ask_field<NVML_FI_DEV_POWER_INSTANT>>("field 186", Meaning::kInstant),
+    way<ask_field<NVML_FI_DEV_POWER_AVERAGE>>("field 185", Meaning::kAverage),
+    way<ask_power_usage>("nvmlDeviceGetPowerUsage", Meaning::kByGeneration),
+}};
 
 // A GPU whose power can't be read, by how busy it is.
 class BusyGpu final : public Unit {
@@ -364,7 +375,7 @@ void add_gpu(const std::shared_ptr<Library>& library, nvmlDevice_t device, unsig
   if (!unit && channel.method == "power-instant") unit = nvml::sampled(library, device, channel);
   if (!unit) {
     Device handle(library, device, channel.uuid);
-    unit = std::make_unique<Gpu>(std::move(channel), std::move(handle), way->ask);
+    unit = way->make(std::move(channel), std::move(handle), Lane::kVendor, 0);
   }
   found.units.push_back(std::move(unit));
 }
@@ -448,8 +459,8 @@ std::unique_ptr<Unit> nvml_power_beside(const Places& places, const Channel& cou
     channel.counted = false;
     channel.reason = "held beside the counter of " + counter.id;
     describe(channel, way.meaning, generation_of(*library, device));
-    return std::make_unique<Gpu>(std::move(channel), Device(library, device, counter.uuid), way.ask,
-                                 Lane::kSlow, kBesideIntervalNs);
+    return way.make(std::move(channel), Device(library, device, counter.uuid), Lane::kSlow,
+                    kBesideIntervalNs);
   }
   return nullptr;
 }

@@ -85,10 +85,11 @@ class Device {
       : library_(std::move(library)), handle_(handle), uuid_(std::move(uuid)) {}
 
   void read(Ask ask, Sample& out) noexcept {
-    if (library_->inherited() || lost_) return read_doubtful(ask, out);
+    if (library_->inherited() || lost_) [[unlikely]]
+      return read_doubtful(ask, out);
     const Answer answer = ask(*library_, handle_);
-    if (answer.code != NVML_SUCCESS) return fail(answer.code, out);
-    delay_ns_ = 0;
+    if (answer.code != NVML_SUCCESS) [[unlikely]]
+      return fail(answer.code, out);
     out = {answer.value, Sample::Status::kOk, 0};
   }
 
@@ -98,8 +99,11 @@ class Device {
     if (library_->inherited()) return NVML_ERROR_UNINITIALIZED;
     if (lost_ && !resolve()) return loss_;
     const nvmlReturn_t code = question(*library_, handle_);
-    if (code == NVML_SUCCESS) delay_ns_ = 0;
-    if (status_of(code) == Sample::Status::kLost) lose(code);
+    if (status_of(code) == Sample::Status::kLost) {
+      lose(code);
+    } else {
+      delay_ns_ = 0;
+    }
     return code;
   }
 

@@ -61,10 +61,10 @@ struct Scene {
     answer();
   }
   void answer() {
-    slot->read(now);
+    slot->read();
     slot->read_until(now + call);
-    plan = slot->store(log);
-    latencies.add(slot->took_ns());
+    slot->store(now, plan, log);
+    latencies.add(call);
     now += call;
     ++reads;
   }
