@@ -15,12 +15,14 @@ constexpr size_t kLong = 3;          // patterns before: what only wanders has l
 constexpr size_t kLongMarks = 8;     // updates before: the same for marks
 constexpr int kEnough = 16;          // changes of power that came again in a row
 constexpr int kSetBack = 4;          // by one that did not
-constexpr double kBrackets = 0.7;    // of what two brackets may make of a power
+constexpr double kBrackets = 0.8;    // of what two brackets may make of a power
 constexpr double kStray = 0.05;      // of a change: what a pattern drifts from one time to the next
 constexpr double kClear = 0.05;      // of the power: a smaller change tells nothing
 constexpr double kMarkStray = 0.05;  // of an update: the same for marks
 constexpr ptrdiff_t kMostMarks = 3;  // in an interval: of more of them one is always near
 constexpr double kFineBracket = 0.3;  // of the interval: wider ones tell nothing
+constexpr size_t kBeside = 2;         // intervals on each side that tell whether a power lasts
+constexpr double kBland = 0.2;        // of the power: neighbours that differ less look constant
 
 double seconds(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
 
@@ -128,20 +130,52 @@ void Echoes::find() {
   }
 }
 
+// Whether the powers in and beside an interval differ so little that it looks constant.
+bool looks_constant(const std::vector<Knot>& knots, size_t at) {
+  const auto power_w = [&](size_t i) {
+    return (knots[i + 1].energy_j - knots[i].energy_j) / seconds(knots[i + 1].t_ns - knots[i].t_ns);
+  };
+  double least_w = power_w(at), most_w = least_w;
+  for (size_t i = at - std::min(at, kBeside); i < knots.size() - 1 && i <= at + kBeside; ++i) {
+    if (knots[i].kind != Knot::Kind::kPlain) continue;
+    least_w = std::min(least_w, power_w(i));
+    most_w = std::max(most_w, power_w(i));
+  }
+  return most_w - least_w < kBland * power_w(at);
+}
+
+// One note for a run: powers in step tell more than marks do.
+void note(Track& track, Knot::Echo kind, const std::string& what) {
+  const auto first = std::find_if(track.knots.begin(), track.knots.end(),
+                                  [kind](const Knot& knot) { return knot.echo == kind; });
+  track.events.push_back({first->t_ns, "note", 1,
+                          what + ": intervals are wider there. A pause of random length in the "
+                                 "loop breaks the step (pyprof.dither())"});
+}
+
 }  // namespace
 
 void find_echoes(Track& track, std::span<const int64_t> marks) {
   if (!(track.quantum_j > 0) || track.knots.size() < 3) return;
   Echoes(track, marks).find();
-  const auto first = std::find_if(track.knots.begin(), track.knots.end(), [](const Knot& knot) {
-    return knot.echo == Knot::Echo::kPowers;
-  });
-  if (first == track.knots.end()) return;
-  track.events.push_back({first->t_ns, "note", 1,
-                          "the load repeats in step with the readings of this counter, which can't "
-                          "tell where between two of them its power changes: intervals are wider "
-                          "there. A pause of random length in the loop breaks the step "
-                          "(pyprof.dither())"});
+  bool powers = false, quiet = false;
+  for (size_t i = 0; i + 1 < track.knots.size(); ++i) {
+    Knot::Echo& echo = track.knots[i].echo;
+    if (echo == Knot::Echo::kMarks && looks_constant(track.knots, i)) {
+      echo = Knot::Echo::kQuietMarks;
+    }
+    powers = powers || echo == Knot::Echo::kPowers;
+    quiet = quiet || echo == Knot::Echo::kQuietMarks;
+  }
+  if (powers) {
+    note(track, Knot::Echo::kPowers,
+         "the load repeats in step with the readings of this counter, which can't tell where "
+         "between two of them its power changes");
+  } else if (quiet) {
+    note(track, Knot::Echo::kQuietMarks,
+         "stages begin and end in step with the readings of this counter, whose power looks "
+         "constant: what changes at the same places of its updates each time is not seen");
+  }
 }
 
 }  // namespace pyprof

@@ -24,10 +24,15 @@ struct Knot {
     kBeyond,    // before the first or after the last reading
   };
   // Whether what happens until the next knot came before, again and again, at the same places.
-  enum class Echo : uint8_t { kNone, kMarks, kPowers };
+  enum class Echo : uint8_t {
+    kNone,
+    kMarks,       // the marks do
+    kQuietMarks,  // they do, and the power looks constant
+    kPowers,      // the powers do
+  };
   int64_t t_ns = 0;
   double energy_j = 0;
-  float half_s = 0;   // half-width of the window in which the sensor changed
+  float half_s = 0;   // half-width of the window in which the sensor changed (see Stamp)
   float power_w = 0;  // gauges: at this knot
   Kind kind = Kind::kPlain;
   // How far it and the next one are displaced together: 255 of 255 parts at most.

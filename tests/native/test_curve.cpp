@@ -451,25 +451,30 @@ void test_no_trailing_mean() {
 // A loop of one and a half updates is told of, one whose steps vary is not; nor is a constant
 // power.
 void test_a_load_in_step_is_told_of() {
-  const auto told = [](const char* kind) {
+  const auto told = [](const char* kind, bool marked) {
     check::Random random(5);
     const simulate::Load load = simulate::make_load(kind, 70, 0.1, random);
     simulate::Sensor sensor;
     sensor.jitter = 0.01;
     sensor.on_grid = true;
     const Frame frame = simulate::watch_counter(load, sensor, 5, 60, random);
-    const Curve curve(simulate::counter_channel(sensor), {frame}, ns(5), ns(60), {});
-    size_t notes = 0;
+    std::vector<int64_t> marks;
+    for (double at_s = 0.03; marked && at_s < load.end_s(); at_s += 0.1) marks.push_back(ns(at_s));
+    const Curve curve(simulate::counter_channel(sensor), {frame}, ns(5), ns(60), marks);
+    std::string notes;
     for (const CurveEvent& event : curve.events()) {
-      notes += event.text.find("in step") != std::string::npos;
+      if (event.text.find("in step") != std::string::npos) notes += event.text;
     }
     return notes;
   };
-  CHECK(told("square of 1.5") == 1);
-  CHECK(told("training of 4") == 1);
-  CHECK(told("constant") == 0);
-  CHECK(told("telegraph") == 0);
-  CHECK(told("levels") == 0);
+  CHECK(told("square of 1.5", false).find("the load repeats in step") == 0);
+  CHECK(told("training of 4", false).find("the load repeats in step") == 0);
+  for (const char* const kind : {"constant", "telegraph", "levels", "square of 1"}) {
+    CHECK(told(kind, false).empty());
+  }
+  // The power looks constant: only marks can tell that it may not be.
+  CHECK(told("square of 1", true).find("stages begin and end in step") == 0);
+  CHECK(told("square of 1.5", true).find("the load repeats in step") == 0);
 }
 
 }  // namespace
