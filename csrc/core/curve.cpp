@@ -21,7 +21,7 @@ namespace {
 constexpr double kQuietU = 0.4;
 constexpr double kLevelU = 0.05;
 constexpr double kStepU = 0.2;
-constexpr double kMatchedU = 0.05;   // the same where a stage's mark is the step
+constexpr double kMatchedU = 0.02;   // the same where a stage's mark is the step
 constexpr double kCoarseU = 4;       // the least of these, x (bracket / interval)^1.5
 constexpr double kRepeatedU = 0.05;  // of the highest power of states that were solved
 constexpr double kMixedU = 3.2;
@@ -199,8 +199,8 @@ void Curve::bound(Edge& edge, const Shape& shape) const {
     case Shape::Class::kDrawn: {
       const auto [drawn_down, drawn_up] = drawn_doubt(shape, a);
       const double least = std::max(kDrawnLeast, coarse) * shape.spread_w * h;
-      down = drawn_down + least;
-      up = drawn_up + least;
+      down = std::hypot(drawn_down, least);
+      up = std::hypot(drawn_up, least);
       break;
     }
     case Shape::Class::kEcho: {

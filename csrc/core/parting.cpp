@@ -6,11 +6,11 @@
 namespace pyprof {
 namespace {
 
-constexpr double kSigmas = 2;     // 95 %
-constexpr size_t kMostNear = 2;   // usual powers that a line may have
-constexpr double kFarLevel = 4;   // standard deviations: further off it has not that one
-constexpr double kHardly = 5e-3;  // a line so unlikely is none
-constexpr double kLine = 0.5;     // and one so likely is one
+constexpr double kSigmas = 1.732;  // half of the window as wide in the mean square
+constexpr size_t kMostNear = 2;    // usual powers that a line may have
+constexpr double kFarLevel = 4;    // standard deviations: further off it has not that one
+constexpr double kHardly = 5e-3;   // a line so unlikely is none
+constexpr double kLine = 0.5;      // and one so likely is one
 constexpr double kTells = 0.1;    // of two intervals: so likely of one line they tell how it varies
 constexpr size_t kBeside = 4;     // intervals on each side of a mark that are compared
 constexpr size_t kMostApart = 5;  // intervals that are compared with as many after them

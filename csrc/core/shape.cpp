@@ -18,9 +18,9 @@ constexpr double kPlaceError = 0.75;   // standard error of a step's place, in h
 constexpr size_t kMostTried = 500;     // steps that tell how many marks are changes
 constexpr double kSure = 0.9;          // of a mark that it is the step, or that it is not
 constexpr double kClearly = 1.5;       // so many times as well explains a power clearly better
-constexpr double kMatchedBlur = 1.3;   // the powers beside it are known through brackets, too
+constexpr double kMatchedBlur = 0.85;  // the powers beside it are known through brackets, too
 constexpr double kWindowLeast = 0.15;  // of the power: what such a window may have levelled out
-constexpr double kBland = 0.2;         // of the power: neighbours that differ less look constant
+constexpr double kHidden = 2.25;       // changes at marks that pass for none are the smaller ones
 constexpr double kOften = 0.5;         // changes in an interval with a mark
 constexpr size_t kMostShares = 8;  // marks in one interval: with more of them any course is likely
 
@@ -109,7 +109,8 @@ static std::pair<Shape, Around> plain_shape(const Track& track, size_t interval)
       std::minmax_element(around.power_w + around.from, around.power_w + around.to + 1);
   shape.spread_w = *high - *low;
   shape.least_w = *low;
-  shape.varies_w = around.at(0) * std::sqrt(track.flicker.variance(around.at(0)) + track.kink);
+  const double varies = track.flicker.variance(around.at(0)) + kHidden * track.kink;
+  shape.varies_w = around.at(0) * std::sqrt(varies);
   shape.most_w = around.at(0);
   if (around.has(-1)) shape.most_w = std::max(shape.most_w, around.at(-1));
   if (around.has(1)) shape.most_w = std::max(shape.most_w, around.at(1));
@@ -277,12 +278,16 @@ static bool is_level(const Around& around, std::span<const double> shares) {
     // Two that are alike may be two halves of one burst.
     if (!around.alike(0, like) || !around.alike(like, 2 * like)) return false;
     const double through = around.at(other), from = around.at(2 * other);
-    const double to = around.level(like);
     const bool settled = around.alike(0, other) || around.alike(other, 2 * other);
     if (!settled && (through - p) * (through - from) > 0) return false;
+    // It may glide, too, as powers do that wane after a jump.
+    const double gliding = 2 * around.at(like) - around.at(2 * like);
     return std::all_of(shares.begin(), shares.end(), [&](double share) {
       const double before = other < 0 ? share : 1 - share;
-      return kClearly * std::abs(p - to) <= std::abs(p - (from * before + to * (1 - before)));
+      const auto clearly = [&](double to) {
+        return kClearly * std::abs(p - to) <= std::abs(p - (from * before + to * (1 - before)));
+      };
+      return clearly(around.level(like)) && clearly(gliding);
     });
   };
   return level(-1, 1) || level(1, -1);
@@ -376,8 +381,7 @@ static void echo(Shape& shape, Knot::Echo echo) {
   using Class = Shape::Class;
   const bool untold = shape.kind == Class::kMixed || shape.kind == Class::kDrawn;
   // Marks in step under a power that looks constant: what it does between two of them is not seen.
-  const bool bland =
-      echo == Knot::Echo::kMarks && shape.spread_w < kBland * shape.energy_j / shape.width_s;
+  const bool bland = echo == Knot::Echo::kQuietMarks;
   if (echo == Knot::Echo::kNone || !(untold || (bland && shape.kind == Class::kQuiet))) return;
   shape.bland = bland;
   shape.kind = Class::kEcho;

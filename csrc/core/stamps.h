@@ -13,8 +13,9 @@ namespace pyprof {
 
 struct Stamp {
   int64_t at_ns = 0;
-  // Half-width of the window that holds the change in 95 % of cases. Negative: the changes around
-  // say nothing about this one.
+  // Half-width of the window which, were any place in it as good, would be as wide in the mean
+  // square as what is known: 1.1 of it hold the change in 95 % of cases. Negative: the changes
+  // around say nothing about this one.
   float half_s = -1;
   // Standard error of it as it counts in a mean over changes beside it: those err alike where the
   // rhythm tells more than the reads.

@@ -168,7 +168,7 @@ void Builder::add_change(Change change) {
   started_ = true;
 }
 
-// When the sensor changed, and half the width of the window in which it did so (95 %).
+// When the sensor changed, and half the width of the window in which it did so.
 Builder::Place Builder::place(const Change& change) {
   if ((change.flags & kGap) == 0) {
     if (const Stamp* const stamp = stamps_.at(change.first_new_ns); stamp != nullptr) {

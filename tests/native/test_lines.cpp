@@ -32,7 +32,7 @@ Placed judge(const Track& track, const std::vector<double>& made_s) {
     double error_s = 1;
     for (const double made : made_s) error_s = std::min(error_s, std::abs(at_s - made));
     errors.push_back(error_s);
-    placed.inside += error_s <= static_cast<double>(knot.half_s);
+    placed.inside += error_s <= 1.1 * static_cast<double>(knot.half_s);
     placed.half_s += static_cast<double>(knot.half_s);
   }
   std::sort(errors.begin(), errors.end());

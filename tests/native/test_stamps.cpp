@@ -33,7 +33,7 @@ Judged judge(const std::vector<Change>& changes, const std::vector<double>& made
     CHECK(changes[i].last_old_ns <= stamps[i].at_ns && stamps[i].at_ns <= changes[i].first_new_ns);
     const double error_s = std::abs(static_cast<double>(stamps[i].at_ns) / 1e9 - made_s[i]);
     errors.push_back(error_s / period_s);
-    judged.inside += error_s <= static_cast<double>(stamps[i].half_s);
+    judged.inside += error_s <= 1.1 * static_cast<double>(stamps[i].half_s);
     judged.half += static_cast<double>(stamps[i].half_s) / period_s;
   }
   judged.placed = errors.size();

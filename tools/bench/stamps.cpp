@@ -71,7 +71,7 @@ void row(const char* pace_name, Following following, const char* machine_name,
     if (knot == track.knots.end()) continue;
     const double error_s = std::abs(static_cast<double>(knot->t_ns) / 1e9 - truth_s);
     placed.shares.push_back(error_s / own.period_s);
-    inside += error_s <= static_cast<double>(knot->half_s);
+    inside += error_s <= 1.1 * static_cast<double>(knot->half_s);
     width += static_cast<double>(knot->half_s) / own.period_s;
   }
   const auto n = static_cast<double>(placed.shares.size());
