@@ -20,7 +20,7 @@ constexpr double kSure = 0.9;          // of a mark that it is the step, or that
 constexpr double kClearly = 1.5;       // so many times as well explains a power clearly better
 constexpr double kMatchedBlur = 0.85;  // the powers beside it are known through brackets, too
 constexpr double kWindowLeast = 0.15;  // of the power: what such a window may have levelled out
-constexpr double kHidden = 2.25;       // changes at marks that pass for none are the smaller ones
+constexpr double kHidden = 2.75;       // changes at marks that pass for none are the smaller ones
 constexpr double kOften = 0.5;         // changes in an interval with a mark
 constexpr size_t kMostShares = 8;  // marks in one interval: with more of them any course is likely
 
